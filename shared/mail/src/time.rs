@@ -48,7 +48,7 @@ impl Timestamp {
     /// A `Date:` header's value in UTC (RFC 5322 3.3).
     pub fn rfc5322(self) -> String {
         let t = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
-        t.to_zoned(jiff::tz::TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+        t.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
     }
 }
 

@@ -1,1 +1,8 @@
-//! Placeholder, replaced below.
+//! The use cases of delivery and the small traits they need: accept, deliver, cancel, retry, look.
+//!
+//! No AWS and no SQL here, and no HTTP. Decisions are pure ([`machine`]); stores keep what they are given
+//! ([`stores`]); the clock, randomness and the network come in as traits.
+
+pub mod effect;
+pub mod row;
+pub mod stores;

@@ -3,6 +3,7 @@
 //! No AWS and no SQL here, and no HTTP. Decisions are pure ([`machine`]); stores keep what they are given
 //! ([`stores`]); the clock, randomness and the network come in as traits.
 
+pub mod ambient;
 pub mod effect;
 pub mod row;
 pub mod stores;

@@ -5,6 +5,8 @@
 //! The step is the unit, so that SQLite can make it one transaction and AWS an ordered sequence that may stop
 //! after any of its writes: the row first, then each effect. Whoever drives a step does it again until it is whole.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_mail::{Address, Domain, JobId, MessageId, PartKey, Tenant, Timestamp};
@@ -238,6 +240,27 @@ pub enum HoldOn {
     Domain(Domain),
     /// A site.
     Site(String),
+}
+
+/// Everything a store gives, as the use cases take it.
+#[derive(Clone)]
+pub struct Stores {
+    /// Takes submissions in.
+    pub intake: Arc<dyn Intake>,
+    /// Reads messages back.
+    pub spool: Arc<dyn Spool>,
+    /// Keeps rows.
+    pub ledger: Arc<dyn Ledger>,
+    /// Sends jobs later.
+    pub later: Arc<dyn Later>,
+    /// The suppression list.
+    pub suppressions: Arc<dyn Suppressions>,
+    /// The feed of events.
+    pub feed: Arc<dyn Feed>,
+    /// Jobs that were put aside.
+    pub dead_letters: Arc<dyn DeadLetters>,
+    /// Holds and secrets.
+    pub controls: Arc<dyn Controls>,
 }
 
 /// The realm whose suppressions a message obeys: the sandbox obeys both lists, so that one can be tried there.

@@ -5,5 +5,6 @@
 
 pub mod ambient;
 pub mod effect;
+pub mod machine;
 pub mod row;
 pub mod stores;

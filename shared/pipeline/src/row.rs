@@ -157,12 +157,6 @@ pub struct Row {
     pub cancel: Cancel,
     /// Whether the final dot may be on its way; written for `at-most-once` only.
     pub dot: Dot,
-    /// Tries that counted: what the retry schedule goes by.
-    pub attempts: u32,
-    /// Throttles in a row: what their own schedule goes by.
-    pub throttles: u32,
-    /// Connections in a row that were used up before a transaction finished.
-    pub reconnects: u32,
     /// The site of the latest attempt, as the queue view names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
@@ -233,6 +227,17 @@ pub struct Recipient {
     pub address: Address,
     /// How it stands.
     pub outcome: Outcome,
+    /// Not before this, if it is open: a greylisted recipient does not come along when another is due.
+    pub due: Timestamp,
+    /// Tries that counted: what the retry schedule goes by.
+    #[serde(default)]
+    pub tries: u32,
+    /// Throttles in a row: what their own schedule goes by.
+    #[serde(default)]
+    pub throttles: u32,
+    /// Connections in a row that were used up before its transaction finished.
+    #[serde(default)]
+    pub reconnects: u32,
     /// What was tried, oldest first.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
@@ -325,8 +330,8 @@ impl Row {
 
 impl Recipient {
     /// A recipient nothing was tried for.
-    pub fn new(address: Address) -> Self {
-        Self { address, outcome: Outcome::Open, attempts: Vec::new() }
+    pub fn new(address: Address, due: Timestamp) -> Self {
+        Self { address, outcome: Outcome::Open, due, tries: 0, throttles: 0, reconnects: 0, attempts: Vec::new() }
     }
 
     /// Adds an attempt, letting go of old ones past the limit: the first stays, as where it all began.

@@ -176,7 +176,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_asker_that_gives_up_leaves_the_question_to_the_next() {
         let cache = cache(4);
-        let first = cache.get("a", || std::future::pending());
+        let first = cache.get("a", std::future::pending);
         let second = cache.get("a", || async { (2, Keep::Failure) });
         let first = tokio::time::timeout(Duration::from_secs(1), first);
         let (first, second) = tokio::join!(first, second);

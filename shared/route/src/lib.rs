@@ -16,6 +16,8 @@ mod mx;
 mod resolver;
 mod skip;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod zone;
 
 pub use candidates::{ADDRESSES_MAX, Candidate};

@@ -185,8 +185,20 @@ mod tests {
         check(&[(10, "192.0.2.1."), (20, "a.example.")], "20 a.example");
         check(&[(10, "192.0.2.1.")], "NothingUsable");
         check(&[(0, "."), (10, "192.0.2.1.")], "NothingUsable");
-        check(&[(10, "a\\032b.example.")], "NothingUsable");
         check(&[(10, "mx_1.example.")], "10 mx_1.example");
+    }
+
+    #[test]
+    fn names_that_no_host_has_are_skipped() {
+        let check = |labels: &[&[u8]]| {
+            let name = Name::from_labels(labels.iter().copied()).unwrap();
+            assert_eq!(read([(10, &name)].into_iter()), Reading::NothingUsable, "{name}");
+        };
+        check(&[b"a b", b"example"]);
+        check(&[b"a\r\nRCPT", b"example"]);
+        check(&[b"a.b", b"example"]);
+        check(&[b"\xff\x00", b"example"]);
+        check(&[b"-a", b"example"]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ const CACHE_ENTRIES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8_191);
 const QUESTIONS_MAX: usize = 128;
 /// Each question is asked at most twice within the time-out; the second goes to another server if there is one.
 const RETRIES: usize = 1;
+/// Where name servers listen (RFC 1035 4.2).
+const DNS_PORT: u16 = 53;
 /// Addresses kept of one host: more than are ever tried.
 const ADDRESSES_KEPT: usize = 16;
 
@@ -97,9 +99,9 @@ impl Default for Config {
     }
 }
 
-/// The system names no name servers, or its configuration cannot be read.
+/// The resolver could not be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the system's name servers cannot be read ({0}): name some under [dns] servers")]
+#[error("no name servers can be asked ({0}): check [dns] servers")]
 pub struct NoNameServers(String);
 
 /// Looks up routes and remembers the answers. Shared by everything that delivers.
@@ -108,11 +110,14 @@ pub struct Resolver {
     pub(crate) allow_private: AllowPrivate,
     pub(crate) own_names: Vec<Domain>,
     pub(crate) routes: Cache<Domain, Result<Arc<MailHosts>, RouteError>>,
-    addresses: Cache<(Domain, Family), Result<Arc<[IpAddr]>, Miss>>,
+    addresses: Cache<(Domain, Family), Addresses>,
     dns: TokioResolver,
     questions: Semaphore,
     timeout: Duration,
 }
+
+/// A host's addresses of one family, shared by all who ask.
+type Addresses = Result<Arc<[IpAddr]>, Miss>;
 
 /// Records of the type that was asked for, through CNAMEs if there were any.
 pub(crate) struct Records {
@@ -157,9 +162,7 @@ impl Resolver {
     /// Starts with empty caches; asks nobody yet.
     pub fn new(config: &Config) -> Result<Self, NoNameServers> {
         let servers = if config.servers.is_empty() {
-            let (system, _) = hickory_resolver::system_conf::read_system_conf()
-                .map_err(|error| NoNameServers(error.to_string()))?;
-            system.name_servers().to_vec()
+            system_servers()
         } else {
             config.servers.iter().copied().map(name_server).collect()
         };
@@ -189,7 +192,7 @@ impl Resolver {
     }
 
     /// The addresses of one family, unguarded; kept.
-    pub(crate) async fn addresses(&self, host: &Domain, family: Family) -> Result<Arc<[IpAddr]>, Miss> {
+    pub(crate) async fn addresses(&self, host: &Domain, family: Family) -> Addresses {
         let ask = || async {
             let kind = match family {
                 Family::V4 => RecordType::A,
@@ -211,10 +214,12 @@ impl Resolver {
 
     /// One question, not kept.
     pub(crate) async fn lookup(&self, name: &Domain, kind: RecordType) -> Result<Records, Miss> {
+        // Waiting in our own line is no time-out of a server's. The semaphore is never closed; if it were, the
+        // pool would still be the bound.
+        let _permit = self.questions.acquire().await;
+        let absolute =
+            Name::from_ascii(format!("{name}.")).map_err(|error| Miss::Failed(error.to_string()))?;
         let asked = async {
-            // The semaphore is never closed; if it were, asking without a permit is still bounded by the pool.
-            let _permit = self.questions.acquire().await;
-            let absolute = Name::from_ascii(format!("{name}.")).map_err(|e| Miss::Failed(e.to_string()))?;
             match self.dns.lookup(absolute, kind).await {
                 Ok(answer) => {
                     let ttl_s = answer.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
@@ -229,7 +234,7 @@ impl Resolver {
                 Err(error) => self.explain(error).await,
             }
         };
-        // The pool's time-outs are per server and hop; a chain of CNAMEs could add them up.
+        // The pool's time-outs are per try and hop; a chain of CNAMEs could add them up.
         match tokio::time::timeout(self.timeout.saturating_mul(2), asked).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Miss::TimedOut),
@@ -254,11 +259,23 @@ impl Resolver {
                 let at = nothing.query.name().clone();
                 match self.dns.lookup(at, RecordType::CNAME).await {
                     Ok(_) => Err(Miss::Failed("its CNAMEs loop or are too many".to_owned())),
-                    Err(_) => Err(Miss::NoData { ttl_s }),
+                    Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Err(Miss::NoData { ttl_s }),
+                    Err(error) => Err(Miss::Failed(error.to_string())),
                 }
             }
             ResponseCode::NoError => Err(Miss::NoData { ttl_s }),
             code => Err(Miss::Failed(format!("the name server said {code}"))),
+        }
+    }
+}
+
+/// The system's name servers; without any the one on this machine, as resolv.conf(5) has it.
+fn system_servers() -> Vec<NameServerConfig> {
+    match hickory_resolver::system_conf::read_system_conf() {
+        Ok((system, _)) => system.name_servers().to_vec(),
+        Err(error) => {
+            tracing::warn!(%error, "the system names no name servers: asking 127.0.0.1");
+            vec![name_server(SocketAddr::from(([127, 0, 0, 1], DNS_PORT)))]
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod address;
 pub mod domain;
 pub mod id;
 pub mod lane;
+pub mod message;
 pub mod reply;
 pub mod time;
 

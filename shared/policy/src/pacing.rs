@@ -1,0 +1,176 @@
+//! The arithmetic of pacing (GCRA): who may send how much when. Pure numbers, no clock and no store, so that every
+//! store does the same sums.
+//!
+//! State is one number, `tat`: the time up to which everything is handed out. A grant is an interval of time ahead
+//! of it, spent evenly; what has passed unspent is void, but for the burst. `tat` only rises, so grants never
+//! overlap, whoever asks.
+
+use std::time::Duration;
+
+use crate::rate::Rate;
+
+/// A point in time in microseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Micros(pub i64);
+
+impl Micros {
+    /// From milliseconds since the epoch.
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1000))
+    }
+
+    /// In milliseconds since the epoch, rounded up: never early.
+    pub fn to_millis(self) -> i64 {
+        self.0.saturating_add(999).div_euclid(1000)
+    }
+
+    /// So many microseconds later.
+    #[must_use]
+    pub fn plus(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+/// What is asked of the pacer for one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Tokens (recipients) in a time.
+    pub rate: Rate,
+    /// How many tokens' worth of passed time stays good; at least 1.
+    pub burst: u32,
+    /// How far ahead of now one may reach; longer for the urgent lane, which is all its priority.
+    pub reach: Duration,
+}
+
+/// How far ahead a transactional message may reach.
+pub const REACH_TRANSACTIONAL: Duration = Duration::from_millis(2_000);
+/// How far ahead a bulk message may reach: it asks for its chunk when the line is nearly empty.
+pub const REACH_BULK: Duration = Duration::from_millis(1_000);
+/// Tokens are taken in chunks of about this much time.
+pub const CHUNK: Duration = Duration::from_secs(1);
+
+/// How a store writes a grant; each is one conditional update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Branch {
+    /// There is no state: `tat = now + cost`.
+    New,
+    /// The line is behind: `tat = now + cost`, if `tat < now - burst`.
+    Idle,
+    /// The line is ahead: `tat = tat + cost`, if `tat` is between `now - burst` and `now + reach`.
+    Ahead,
+}
+
+/// An interval of time that is somebody's, and the tokens evenly in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The first token's time.
+    pub from: Micros,
+    /// Time from one token to the next; 0 without limit.
+    pub interval_us: i64,
+    /// How many.
+    pub tokens: u32,
+    /// Tokens' worth of passed time that stays good.
+    pub burst: u32,
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Granted: the new `tat`, how it is written, and the grant.
+    Granted(Micros, Branch, Grant),
+    /// Ask again then; nothing was written.
+    Later(Micros),
+}
+
+/// Tokens in a chunk at this rate: a second's worth, at least one.
+pub fn chunk(rate: Rate) -> u32 {
+    match rate.interval_us() {
+        0 => u32::MAX,
+        interval => u32::try_from(CHUNK.as_micros() / u128::from(interval.unsigned_abs())).unwrap_or(u32::MAX).max(1),
+    }
+}
+
+/// Asks for `tokens` at `now`.
+pub fn ask(tat: Option<Micros>, now: Micros, tokens: u32, pace: &Pace) -> Answer {
+    let interval_us = pace.rate.interval_us();
+    let cost = interval_us.saturating_mul(i64::from(tokens));
+    let burst = pace.burst.max(1);
+    let grant = |from: Micros| Grant { from, interval_us, tokens, burst };
+    let slack = interval_us.saturating_mul(i64::from(burst) - 1);
+    let reach = i64::try_from(pace.reach.as_micros()).unwrap_or(i64::MAX);
+    match tat {
+        None => Answer::Granted(now.plus(cost), Branch::New, grant(now)),
+        // Without limit nothing is reserved: the state stays where it was.
+        Some(tat) if interval_us == 0 => Answer::Granted(tat, Branch::Ahead, grant(now)),
+        Some(tat) if tat < now.plus(-slack) => Answer::Granted(now.plus(cost), Branch::Idle, grant(now)),
+        Some(tat) if tat <= now.plus(reach) => Answer::Granted(tat.plus(cost), Branch::Ahead, grant(tat)),
+        Some(tat) => Answer::Later(tat.plus(-reach)),
+    }
+}
+
+/// What is left of a grant in the hands of its holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purse {
+    grant: Grant,
+    spent: u32,
+}
+
+/// The answer to spending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spend {
+    /// Go on.
+    Now,
+    /// The tokens are there, but their time has not come.
+    At(Micros),
+    /// Too few are left: ask for a new grant.
+    Empty,
+}
+
+impl Purse {
+    /// A fresh one.
+    pub fn new(grant: Grant) -> Self {
+        Self { grant, spent: 0 }
+    }
+
+    /// Spends `tokens` together, for one transaction, at the first one's time. Time that has passed unspent is void
+    /// but for the burst.
+    pub fn spend(&mut self, now: Micros, tokens: u32) -> Spend {
+        let Grant { from, interval_us, tokens: all, burst } = self.grant;
+        if interval_us == 0 {
+            return Spend::Now;
+        }
+        let passed = now.0.saturating_sub(from.0).div_euclid(interval_us);
+        let void = passed.saturating_sub(i64::from(burst) - 1).clamp(0, i64::from(all));
+        self.spent = self.spent.max(u32::try_from(void).unwrap_or(all));
+        if all - self.spent < tokens {
+            return Spend::Empty;
+        }
+        let first = from.plus(interval_us.saturating_mul(i64::from(self.spent)));
+        if first > now {
+            return Spend::At(first);
+        }
+        self.spent += tokens;
+        Spend::Now
+    }
+
+    /// Tokens not yet spent, void ones included.
+    pub fn left(&self) -> u32 {
+        self.grant.tokens - self.spent
+    }
+}
+
+/// Longest wait a line is said to have: beyond it the estimate means nothing.
+pub const LINE_WAIT_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// How long a place in line waits: the recipients ahead over the line's share (0 to 1) of the present rate.
+pub fn line_wait(places_ahead: u64, rate: Rate, share: f64) -> Duration {
+    let a_second = rate.a_second() * share.clamp(0.0, 1.0);
+    if places_ahead == 0 || a_second.is_infinite() {
+        return Duration::ZERO;
+    }
+    let seconds = places_ahead as f64 / a_second;
+    Duration::try_from_secs_f64(seconds).unwrap_or(LINE_WAIT_MAX).min(LINE_WAIT_MAX)
+}
+
+#[cfg(test)]
+mod tests;

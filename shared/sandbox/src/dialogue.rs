@@ -1,0 +1,418 @@
+//! The receiver's side of the dialogue, without a socket: octets in, replies and the next step out.
+//!
+//! Strict in its order (RFC 5321 4.1.4), answers a pipelined group as a whole, and knows nothing of time: waiting is a
+//! step that it asks for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use posthaste_mail::{Address, ReversePath};
+
+use crate::command::{self, Command, Mail, Rcpt};
+use crate::feedback::{self, Feedback, FeedbackKind};
+use crate::octets::{self, Body, Fed, Flaw, Line};
+use crate::store::Kept;
+use crate::{Face, MESSAGE_OCTETS_MAX, RECIPIENTS_MAX, Replied, Script, Shared, reply};
+
+/// Commands that are none, or out of order, until the connection is closed: somebody is guessing.
+const ERRORS_MAX: u32 = 20;
+
+/// What the owner of the stream does next, once what was said is written.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Read more.
+    Read,
+    /// Say `reply` after this time, then go on.
+    Wait {
+        /// How long.
+        wait: Duration,
+        /// What then.
+        reply: &'static str,
+    },
+    /// Shake hands, then [`Dialogue::secured`].
+    StartTls,
+    /// Shake hands badly, then close.
+    BreakTls,
+    /// Close, so that what was said arrives.
+    Close,
+    /// Close as a crash would.
+    Vanish,
+}
+
+/// One connection's dialogue.
+pub(crate) struct Dialogue {
+    shared: Arc<Shared>,
+    face: Face,
+    tls: Option<&'static str>,
+    greeted: Option<Greeted>,
+    transaction: Option<Transaction>,
+    receiving: bool,
+    body: Body,
+    /// Octets of the body that are reserved with the sandbox.
+    reserved: usize,
+    errors: u32,
+    reports: Vec<Feedback>,
+}
+
+struct Greeted {
+    name: String,
+    extended: bool,
+}
+
+struct Transaction {
+    from: ReversePath,
+    smtputf8: bool,
+    xid: Option<String>,
+    to: Vec<(Address, Script)>,
+    refused: usize,
+}
+
+impl Transaction {
+    /// What counters know the message by.
+    fn key(&self) -> String {
+        self.xid.as_ref().map_or_else(|| format!("from {}", self.from), |xid| format!("xid {xid}"))
+    }
+
+    /// Whether one recipient's script answers for the whole message.
+    fn is_taken_alone(&self) -> bool {
+        self.to.first().is_some_and(|(_, script)| script.acts_at_dot())
+    }
+}
+
+impl Dialogue {
+    /// A dialogue that has not begun.
+    pub(crate) fn new(shared: Arc<Shared>, face: Face) -> Self {
+        Self {
+            shared,
+            face,
+            tls: None,
+            greeted: None,
+            transaction: None,
+            receiving: false,
+            body: Body::default(),
+            reserved: 0,
+            errors: 0,
+            reports: Vec::new(),
+        }
+    }
+
+    /// Says the banner, or what stands in its place.
+    pub(crate) fn begin(&self, out: &mut Vec<u8>) -> Step {
+        match self.face {
+            Face::Normal | Face::NoStartTls | Face::TlsBroken => {
+                say(out, &reply::banner(self.shared.hostname.as_str()));
+                Step::Read
+            }
+            Face::Busy => {
+                say(out, &reply::busy(self.shared.hostname.as_str()));
+                Step::Close
+            }
+            Face::Dead => Step::Vanish,
+        }
+    }
+
+    /// The handshake succeeded: all that was said before is forgotten (RFC 3207 4.2).
+    pub(crate) fn secured(&mut self, version: &'static str) {
+        self.tls = Some(version);
+        self.greeted = None;
+        self.transaction = None;
+    }
+
+    /// Whether a message's octets are awaited.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.receiving
+    }
+
+    /// Hands over the reports that are due, once what was said is written: acceptance comes first.
+    pub(crate) fn hand_over_reports(&mut self) {
+        for report in self.reports.drain(..) {
+            self.shared.report(report);
+        }
+    }
+
+    /// Takes all whole commands and body octets of `input`, and says all the replies.
+    pub(crate) fn step(&mut self, input: &mut BytesMut, out: &mut Vec<u8>) -> Step {
+        loop {
+            let step = if self.receiving { self.receive(input, out) } else { self.next_command(input, out) };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    fn next_command(&mut self, input: &mut BytesMut, out: &mut Vec<u8>) -> Option<Step> {
+        let octets = match octets::next_line(input) {
+            Line::Unfinished => return Some(Step::Read),
+            Line::Whole(octets) => octets,
+            // Where the next command begins is anybody's guess now.
+            Line::TooLong => return Some(close(out, reply::LINE_TOO_LONG)),
+            Line::Stray => return Some(close(out, reply::STRAY)),
+        };
+        let command = command::parse(&input[..octets], &self.shared.hostname);
+        input.advance(octets + 2);
+        match command {
+            Ok(command) => self.obey(command, input, out),
+            Err(refusal) => self.fault(reply::refused(refusal), out),
+        }
+    }
+
+    fn obey(&mut self, command: Command, input: &mut BytesMut, out: &mut Vec<u8>) -> Option<Step> {
+        match command {
+            Command::Ehlo(name) => {
+                self.greet(Greeted { name, extended: true });
+                let starttls = self.offers_tls().then_some("STARTTLS");
+                say_lines(out, "250", &reply::ehlo(self.shared.hostname.as_str(), starttls));
+            }
+            Command::Helo(name) => {
+                self.greet(Greeted { name, extended: false });
+                say(out, &format!("250 {}", self.shared.hostname));
+            }
+            Command::StartTls => return self.start_tls(input, out),
+            Command::Mail(mail) => return self.mail(mail, out),
+            Command::Rcpt(rcpt) => return self.rcpt(rcpt, out),
+            Command::Data => return self.data(out),
+            Command::Rset => {
+                self.transaction = None;
+                say(out, reply::OK);
+            }
+            Command::Noop => say(out, reply::OK),
+            Command::Vrfy => say(out, reply::VRFY),
+            Command::Quit => return Some(close(out, reply::BYE)),
+        }
+        None
+    }
+
+    fn greet(&mut self, greeted: Greeted) {
+        self.greeted = Some(greeted);
+        self.transaction = None;
+    }
+
+    fn offers_tls(&self) -> bool {
+        self.tls.is_none() && matches!(self.face, Face::Normal | Face::TlsBroken)
+    }
+
+    fn start_tls(&mut self, input: &mut BytesMut, out: &mut Vec<u8>) -> Option<Step> {
+        if self.tls.is_some() {
+            return self.fault(reply::TLS_ALREADY, out);
+        }
+        if !self.offers_tls() {
+            return self.fault(reply::TLS_NOT_OFFERED, out);
+        }
+        // What came in clear behind STARTTLS must not be obeyed as if it had come over TLS.
+        input.clear();
+        say(out, reply::TLS_READY);
+        Some(if self.face == Face::TlsBroken { Step::BreakTls } else { Step::StartTls })
+    }
+
+    fn mail(&mut self, mail: Mail, out: &mut Vec<u8>) -> Option<Step> {
+        let Some(greeted) = &self.greeted else { return self.fault(reply::EHLO_FIRST, out) };
+        if !greeted.extended && mail.parameters > 0 {
+            return self.fault(reply::HELO_HAS_NO_PARAMETERS, out);
+        }
+        if self.transaction.is_some() {
+            return self.fault(reply::NESTED_MAIL, out);
+        }
+        if mail.size > MESSAGE_OCTETS_MAX as u64 {
+            say(out, reply::TOO_BIG);
+            return None;
+        }
+        let Mail { from, smtputf8, xid, .. } = mail;
+        self.transaction = Some(Transaction { from, smtputf8, xid, to: Vec::new(), refused: 0 });
+        say(out, reply::MAIL_OK);
+        None
+    }
+
+    fn rcpt(&mut self, rcpt: Rcpt, out: &mut Vec<u8>) -> Option<Step> {
+        let Some(transaction) = &mut self.transaction else { return self.fault(reply::MAIL_FIRST, out) };
+        let Rcpt { to, ascii } = rcpt;
+        let script = Script::of(&to);
+        let alone = transaction.is_taken_alone() || (script.acts_at_dot() && !transaction.to.is_empty());
+        let refusal = if !ascii && !transaction.smtputf8 {
+            Some(reply::UTF8_NOT_ASKED_FOR.to_owned())
+        } else if alone {
+            Some(reply::ALONE.to_owned())
+        } else if transaction.to.len() >= RECIPIENTS_MAX {
+            Some(reply::TOO_MANY_RECIPIENTS.to_owned())
+        } else {
+            refusal_of(&self.shared, transaction, script, &to)
+        };
+        let Some(refusal) = refusal else {
+            transaction.to.push((to, script));
+            say(out, reply::RCPT_OK);
+            return None;
+        };
+        transaction.refused += 1;
+        say(out, &refusal);
+        refusal.starts_with("421").then_some(Step::Close)
+    }
+
+    fn data(&mut self, out: &mut Vec<u8>) -> Option<Step> {
+        let Some(transaction) = &self.transaction else { return self.fault(reply::MAIL_FIRST, out) };
+        if transaction.to.is_empty() {
+            if transaction.refused == 0 {
+                return self.fault(reply::RCPT_FIRST, out);
+            }
+            // A pipelined group whose recipients were all refused: no fault of the sender's.
+            say(out, reply::NO_RECIPIENTS);
+            return None;
+        }
+        self.receiving = true;
+        say(out, reply::GO_AHEAD);
+        None
+    }
+
+    fn receive(&mut self, input: &mut BytesMut, out: &mut Vec<u8>) -> Option<Step> {
+        match self.body.feed(input) {
+            Fed::More => {
+                input.clear();
+                self.account();
+                Some(Step::Read)
+            }
+            Fed::Ended(octets) => {
+                input.advance(octets);
+                self.account();
+                self.receiving = false;
+                let step = self.dot(out);
+                self.account();
+                step
+            }
+        }
+    }
+
+    /// Brings what is reserved with the sandbox into line with what the body holds.
+    fn account(&mut self) {
+        let held = self.body.held();
+        if held > self.reserved && !self.shared.reserve(held - self.reserved) {
+            self.body.spoil(Flaw::NoRoom);
+        }
+        let held = self.body.held();
+        if held < self.reserved {
+            self.shared.release(self.reserved - held);
+        }
+        self.reserved = held;
+    }
+
+    fn dot(&mut self, out: &mut Vec<u8>) -> Option<Step> {
+        let raw = match self.body.take() {
+            Ok(raw) => raw,
+            Err(flaw) => {
+                self.transaction = None;
+                say(out, reply::flawed(flaw));
+                return None;
+            }
+        };
+        let transaction = self.transaction.take()?;
+        let script = transaction.to.first().map_or(Script::Accept, |(_, script)| *script);
+        if script == Script::Spam {
+            say(out, reply::SPAM);
+            return None;
+        }
+        let lost = script == Script::Drop && {
+            let key = transaction.key();
+            transaction.to.iter().any(|(to, _)| self.shared.store().count_below(&key, to, 1))
+        };
+        let replied = if lost { Replied::Lost } else { Replied::Accepted };
+        self.keep(transaction, raw, replied);
+        match script {
+            _ if lost => Some(Step::Vanish),
+            Script::Slow { wait } if !wait.is_zero() => Some(Step::Wait { wait, reply: reply::KEPT }),
+            _ => {
+                say(out, reply::KEPT);
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, transaction: Transaction, raw: bytes::Bytes, reply: Replied) {
+        // A message without an id of its own may be followed by another from the same sender: scripts start anew.
+        if transaction.xid.is_none() && reply == Replied::Accepted {
+            let key = transaction.key();
+            for (to, script) in &transaction.to {
+                if matches!(script, Script::Defer { .. } | Script::Throttle { .. } | Script::Drop) {
+                    self.shared.store().forget(&key, to);
+                }
+            }
+        }
+        let reporting: Vec<(FeedbackKind, Address)> =
+            transaction.to.iter().filter_map(|(to, script)| Some((report_of(*script)?, to.clone()))).collect();
+        let kept = Kept {
+            number: 0,
+            received_at: self.shared.now(),
+            helo: self.greeted.as_ref().map_or_else(String::new, |greeted| greeted.name.clone()),
+            tls: self.tls,
+            mail_from: transaction.from,
+            rcpt_to: transaction.to.into_iter().map(|(to, _)| to).collect(),
+            xid: transaction.xid,
+            reply,
+            raw,
+        };
+        let about = if reporting.is_empty() { None } else { Some(kept.clone()) };
+        let number = self.shared.store().keep(kept, &self.shared.config.limits);
+        if let Some(kept) = about {
+            let (id, host) = (self.shared.id(number), &self.shared.hostname);
+            let report = |(kind, to): &(FeedbackKind, Address)| feedback::report(*kind, to, &kept, &id, host);
+            self.reports.extend(reporting.iter().filter_map(report));
+        }
+    }
+
+    /// Refuses what is no fault of a recipient or a message, and closes when that happens too often.
+    fn fault(&mut self, refusal: &str, out: &mut Vec<u8>) -> Option<Step> {
+        self.errors += 1;
+        if self.errors > ERRORS_MAX {
+            return Some(close(out, reply::TOO_MANY_ERRORS));
+        }
+        say(out, refusal);
+        None
+    }
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        self.shared.release(self.reserved);
+    }
+}
+
+/// What a recipient's script says at RCPT; scripts that count are counted here.
+fn refusal_of(shared: &Shared, transaction: &Transaction, script: Script, to: &Address) -> Option<String> {
+    if let Script::Defer { times } | Script::Throttle { times } = script
+        && !shared.store().count_below(&transaction.key(), to, times)
+    {
+        return None;
+    }
+    reply::rcpt_refused(script, to)
+}
+
+fn report_of(script: Script) -> Option<FeedbackKind> {
+    match script {
+        Script::Complaint => Some(FeedbackKind::Complaint),
+        Script::LateBounce => Some(FeedbackKind::LateBounce),
+        Script::Accept
+        | Script::Bounce
+        | Script::Defer { .. }
+        | Script::MailboxFull
+        | Script::Blocked
+        | Script::Unauthenticated
+        | Script::Throttle { .. }
+        | Script::Spam
+        | Script::Slow { .. }
+        | Script::Drop => None,
+    }
+}
+
+fn say(out: &mut Vec<u8>, reply: &str) {
+    out.extend_from_slice(reply.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn say_lines(out: &mut Vec<u8>, code: &str, lines: &[String]) {
+    for (n, line) in lines.iter().enumerate() {
+        let mark = if n + 1 == lines.len() { ' ' } else { '-' };
+        say(out, &format!("{code}{mark}{line}"));
+    }
+}
+
+fn close(out: &mut Vec<u8>, reply: &str) -> Step {
+    say(out, reply);
+    Step::Close
+}

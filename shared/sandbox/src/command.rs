@@ -62,7 +62,8 @@ pub(crate) enum Refusal {
 pub(crate) fn parse(line: &[u8], host: &Domain) -> Result<Command, Refusal> {
     let line = std::str::from_utf8(line).map_err(|_| Refusal::NotAscii)?;
     let (verb, rest) = line.split_once(' ').map_or((line, None), |(verb, rest)| (verb, Some(rest)));
-    let bare = |command| if rest.is_none_or(|r| r.trim().is_empty()) { Ok(command) } else { Err(Refusal::Syntax) };
+    let bare =
+        |command| if rest.is_none_or(|r| r.trim().is_empty()) { Ok(command) } else { Err(Refusal::Syntax) };
     match verb.to_ascii_uppercase().as_str() {
         "EHLO" => Ok(Command::Ehlo(helo(rest)?)),
         "HELO" => Ok(Command::Helo(helo(rest)?)),
@@ -132,7 +133,11 @@ fn path<'a>(rest: &'a str, keyword: &str) -> Result<(&'a str, &'a str), Refusal>
     });
     let (path, after) = inner.split_at(end.ok_or(Refusal::Syntax)?);
     let parameters = &after[1..];
-    if parameters.is_empty() || parameters.starts_with(' ') { Ok((path, parameters)) } else { Err(Refusal::Syntax) }
+    if parameters.is_empty() || parameters.starts_with(' ') {
+        Ok((path, parameters))
+    } else {
+        Err(Refusal::Syntax)
+    }
 }
 
 fn number(digits: &str) -> Option<u64> {
@@ -187,7 +192,10 @@ mod tests {
         check("EHLO two words", Err(Refusal::Syntax));
         check("MAIL FROM:<>", mail("", 0, false, 0, None));
         check("mail from:<a@b.example> size=12 body=8bitmime", mail("a@b.example", 12, false, 2, None));
-        check("MAIL FROM:<a@b.example> SIZE=99999999999999999999", mail("a@b.example", u64::MAX, false, 1, None));
+        check(
+            "MAIL FROM:<a@b.example> SIZE=99999999999999999999",
+            mail("a@b.example", u64::MAX, false, 1, None),
+        );
         check("MAIL FROM:<\"a>b\"@b.example>", mail("\"a>b\"@b.example", 0, false, 0, None));
         check("MAIL FROM:<a@b.example> XID=msg_1+2B+20x", mail("a@b.example", 0, false, 1, Some("msg_1+ x")));
         check("MAIL FROM:<a@b.example> XID=a+2b", Err(Refusal::Syntax));

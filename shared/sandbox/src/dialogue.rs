@@ -334,8 +334,11 @@ impl Dialogue {
                 }
             }
         }
-        let reporting: Vec<(FeedbackKind, Address)> =
-            transaction.to.iter().filter_map(|(to, script)| Some((report_of(*script)?, to.clone()))).collect();
+        let reporting: Vec<(FeedbackKind, Address)> = transaction
+            .to
+            .iter()
+            .filter_map(|(to, script)| Some((report_of(*script)?, to.clone())))
+            .collect();
         let kept = Kept {
             number: 0,
             received_at: self.shared.now(),
@@ -415,4 +418,33 @@ fn say_lines(out: &mut Vec<u8>, code: &str, lines: &[String]) {
 fn close(out: &mut Vec<u8>, reply: &str) -> Step {
     say(out, reply);
     Step::Close
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Limits, Sandbox};
+
+    #[test]
+    fn a_pipelined_group_is_answered_in_one_go() {
+        let config = Config {
+            hostname: "mx.example".to_owned(),
+            limits: Limits::default(),
+            now: Arc::new(|| posthaste_mail::Timestamp(0)),
+            feedback: None,
+        };
+        let mut dialogue = Dialogue::new(Sandbox::new(config).unwrap().0, Face::Normal);
+        let mut check = |input: &[u8], expected: &[&str]| {
+            let (mut input, mut out) = (BytesMut::from(input), Vec::new());
+            assert_eq!((dialogue.step(&mut input, &mut out), input.len()), (Step::Read, 0));
+            let codes: Vec<&str> =
+                std::str::from_utf8(&out).unwrap().lines().map(|line| &line[..3]).collect();
+            assert_eq!(codes, expected);
+        };
+        check(b"HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n", &["250", "250", "250", "354"]);
+        check(
+            b"x\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<bounce@b.example>\r\nDATA\r\nRSET\r\nNOOP\r\n",
+            &["250", "250", "550", "554", "250", "250"],
+        );
+    }
 }

@@ -33,7 +33,13 @@ pub struct Feedback {
 }
 
 /// The report about one recipient of a kept message; none where there is no return path (RFC 5321 4.5.5).
-pub(crate) fn report(kind: FeedbackKind, recipient: &Address, kept: &Kept, id: &str, host: &Domain) -> Option<Feedback> {
+pub(crate) fn report(
+    kind: FeedbackKind,
+    recipient: &Address,
+    kept: &Kept,
+    id: &str,
+    host: &Domain,
+) -> Option<Feedback> {
     let rcpt_to = kept.mail_from.address()?.clone();
     let n = kept.rcpt_to.iter().position(|to| to == recipient).unwrap_or(0);
     let parts = Parts { recipient, kept, host, boundary: format!("=_{id}_{n}"), return_path: &rcpt_to };
@@ -69,13 +75,25 @@ impl Parts<'_> {
             "This is an abuse report for a message to {} received on {date}.\r\nThe recipient marked it as spam.\r\n",
             self.recipient
         );
-        self.message("complaints", "Abuse report", "feedback-report", "message/feedback-report", &words, &machine)
+        self.message(
+            "complaints",
+            "Abuse report",
+            "feedback-report",
+            "message/feedback-report",
+            &words,
+            &machine,
+        )
     }
 
     fn late_bounce(&self) -> Vec<u8> {
         let (date, to, host) = (self.kept.received_at.rfc5322(), self.recipient, self.host);
         let reply = format!("550 5.1.1 <{to}>: Recipient address rejected: User unknown");
-        let xid = self.kept.xid.as_deref().map(|xid| format!("Original-Envelope-Id: {xid}\r\n")).unwrap_or_default();
+        let xid = self
+            .kept
+            .xid
+            .as_deref()
+            .map(|xid| format!("Original-Envelope-Id: {xid}\r\n"))
+            .unwrap_or_default();
         let machine = format!(
             "{xid}Reporting-MTA: dns; {host}\r\nArrival-Date: {date}\r\n\r\nFinal-Recipient: rfc822; {to}\r\n\
              Action: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mailstore.{host}\r\nDiagnostic-Code: smtp; {reply}\r\n\
@@ -95,7 +113,15 @@ impl Parts<'_> {
         )
     }
 
-    fn message(&self, from: &str, subject: &str, kind: &str, machine_type: &str, words: &str, machine: &str) -> Vec<u8> {
+    fn message(
+        &self,
+        from: &str,
+        subject: &str,
+        kind: &str,
+        machine_type: &str,
+        words: &str,
+        machine: &str,
+    ) -> Vec<u8> {
         let (host, boundary) = (self.host, &self.boundary);
         let head = format!(
             "From: <{from}@{host}>\r\nTo: <{to}>\r\nSubject: {subject}\r\nDate: {date}\r\n\

@@ -11,8 +11,8 @@
 
 mod command;
 mod dialogue;
-mod listen;
 mod feedback;
+mod listen;
 mod octets;
 mod received;
 mod reply;
@@ -20,6 +20,8 @@ mod script;
 mod serve;
 mod store;
 mod tls;
+#[cfg(test)]
+mod transcripts;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -60,7 +62,10 @@ pub struct Config {
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Config").field("hostname", &self.hostname).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("hostname", &self.hostname)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 

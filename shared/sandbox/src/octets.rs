@@ -209,7 +209,18 @@ mod tests {
         check_body(b"..\r\n.a\r\n...b\r\n.\r\n", Some((ok(".\r\na\r\n..b\r\n"), b"")));
         check_body(b"a.\r\n.b.\r\n\r\n.\r\n", Some((ok("a.\r\nb.\r\n\r\n"), b"")));
         check_body(b"a\r\n.", None);
-        for stray in [&b"\n.\n"[..], b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n\n.\n\n", b"\0", b"\r\r\n", b"\r\n.\r\r\n"] {
+        for stray in [
+            &b"\n.\n"[..],
+            b"\n.\r\n",
+            b"\r\n.\n",
+            b"\r.\r",
+            b"\r.\r\n",
+            b"\r\n.\r",
+            b"\n\n.\n\n",
+            b"\0",
+            b"\r\r\n",
+            b"\r\n.\r\r\n",
+        ] {
             check_body(&[b"a", stray].concat(), None);
             let whole = [b"a", stray, b"x\r\nMAIL FROM:<e@vil.example>\r\n.\r\nNOOP"].concat();
             check_body(&whole, Some((Err(Flaw::Stray), b"NOOP")));

@@ -132,8 +132,7 @@ impl Received {
         let Some(message) = parsed else {
             return Self { summary, headers: Vec::new(), text: None, html: None, attachments: Vec::new() };
         };
-        let headers =
-            message.headers_raw().map(|(name, value)| (name.to_owned(), unfolded(value))).collect();
+        let headers = message.headers_raw().map(|(name, value)| (name.to_owned(), unfolded(value))).collect();
         let attachments = message
             .attachments()
             .map(|part| Attachment {
@@ -150,7 +149,10 @@ impl Received {
         let html = message.html_body.first().and_then(|at| message.parts.get(*at as usize));
         Self {
             headers,
-            text: text.filter(|part| part.is_text() && !part.is_text_html()).and_then(|p| p.text_contents()).map(str::to_owned),
+            text: text
+                .filter(|part| part.is_text() && !part.is_text_html())
+                .and_then(|p| p.text_contents())
+                .map(str::to_owned),
             html: html.filter(|part| part.is_text_html()).and_then(|p| p.text_contents()).map(str::to_owned),
             attachments,
             summary,

@@ -84,7 +84,12 @@ impl Sandbox {
 }
 
 /// Talks from `step` on until the stream ends, closes or wants TLS.
-async fn talk<S>(stream: &mut S, dialogue: &mut Dialogue, mut step: Step, mut said: Vec<u8>) -> io::Result<Ended>
+async fn talk<S>(
+    stream: &mut S,
+    dialogue: &mut Dialogue,
+    mut step: Step,
+    mut said: Vec<u8>,
+) -> io::Result<Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {

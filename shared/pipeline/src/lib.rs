@@ -5,6 +5,7 @@
 
 pub mod ambient;
 pub mod effect;
+pub mod intake;
 pub mod machine;
 pub mod row;
 pub mod stores;

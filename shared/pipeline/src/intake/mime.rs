@@ -1,0 +1,178 @@
+//! A letter as 7-bit MIME (RFC 2045), built with lettre. The same letter and seed give the same octets.
+
+use std::io::Write;
+
+use lettre::message::header::{
+    Cc, ContentTransferEncoding, From, Header, HeaderName, HeaderValue, Headers, ReplyTo, To,
+};
+use lettre::message::{Attachment, Body, Mailboxes, MultiPart, SinglePart};
+use posthaste_mail::Mailbox;
+use posthaste_mail::message::LINE_OCTETS_MAX;
+
+use super::letter::{File, Letter};
+use super::refusal::FieldError;
+
+/// Writes the letter. `seed` makes the boundaries: it depends on the content, so no content can hold it.
+pub(super) fn write(letter: Letter, seed: &str) -> Result<Vec<u8>, FieldError> {
+    let mut out = Vec::with_capacity(1_024 + letter.text.as_ref().map_or(0, String::len));
+    put(&mut out, "from", From::from(mailboxes(std::slice::from_ref(&letter.from))).display())?;
+    if letter.to.is_empty() && letter.cc.is_empty() {
+        // Only blind copies: a field that says so is kinder to readers and filters than none (RFC 5322 A.1.3).
+        out.extend_from_slice(b"To: undisclosed-recipients:;\r\n");
+    }
+    if !letter.to.is_empty() {
+        put(&mut out, "to", To::from(mailboxes(&letter.to)).display())?;
+    }
+    if !letter.cc.is_empty() {
+        put(&mut out, "cc", Cc::from(mailboxes(&letter.cc)).display())?;
+    }
+    if !letter.reply_to.is_empty() {
+        put(&mut out, "reply_to", ReplyTo::from(mailboxes(&letter.reply_to)).display())?;
+    }
+    if let Some(subject) = letter.subject {
+        put(&mut out, "subject", HeaderValue::new(HeaderName::new_from_ascii_str("Subject"), subject))?;
+    }
+    for (name, value) in letter.headers {
+        let field = format!("headers.{name}");
+        let name = HeaderName::new_from_ascii(name)
+            .map_err(|_| FieldError::new(field.as_str(), "the field's name is not allowed"))?;
+        put(&mut out, &field, HeaderValue::new(name, value.trim().to_owned()))?;
+    }
+    out.extend_from_slice(b"MIME-Version: 1.0\r\n");
+    out.extend_from_slice(&body(letter.text, letter.html, letter.files, seed));
+    Ok(out)
+}
+
+/// Appends one field, unless a receiver could not bear how it came out.
+fn put(out: &mut Vec<u8>, field: &str, value: HeaderValue) -> Result<(), FieldError> {
+    let start = out.len();
+    let mut one = Headers::new();
+    one.insert_raw(value);
+    // Writing to a vector does not fail.
+    let _ = write!(out, "{one}");
+    for line in out[start..].split(|b| *b == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > LINE_OCTETS_MAX {
+            let detail = format!("a word of it is too long for a line of {LINE_OCTETS_MAX} octets");
+            return Err(FieldError::new(field, detail));
+        }
+        if !line.is_empty() && line.trim_ascii().is_empty() {
+            return Err(FieldError::new(field, "holds a line's worth of white space"));
+        }
+    }
+    Ok(())
+}
+
+/// Our addresses are proved already, with domains as A-labels, which lettre would leave as they are.
+fn mailboxes(list: &[Mailbox]) -> Mailboxes {
+    list.iter()
+        .map(|mailbox| {
+            let text = mailbox.address.to_string();
+            let (local, domain) = text.rsplit_once('@').unwrap_or((&text, ""));
+            let address = lettre::Address::new_dangerous(local, domain);
+            lettre::message::Mailbox::new(mailbox.name.clone(), address)
+        })
+        .collect()
+}
+
+fn body(text: Option<String>, html: Option<String>, files: Vec<File>, seed: &str) -> Vec<u8> {
+    let has_html = html.is_some();
+    let alone = files.is_empty() && (text.is_some() != has_html);
+    let place = if alone { Place::Alone } else { Place::Among };
+    let (inline, attached): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| has_html && file.content_id.is_some());
+    let html = html.map(|html| related(crlf(html, place), inline, seed));
+    let content = match (text.map(|text| crlf(text, place)), html) {
+        (Some(text), None) => Content::One(SinglePart::plain(text)),
+        (None, Some(html)) => html,
+        (None, None) => Content::None,
+        (Some(text), Some(html)) => {
+            let both = MultiPart::alternative().boundary(format!("a-{seed}"));
+            let both = both.singlepart(SinglePart::plain(text));
+            Content::Many(match html {
+                Content::One(html) => both.singlepart(html),
+                Content::Many(html) => both.multipart(html),
+                Content::None => both,
+            })
+        }
+    };
+    if attached.is_empty() {
+        return match content {
+            Content::One(part) => part.formatted(),
+            Content::Many(parts) => parts.formatted(),
+            Content::None => Vec::new(),
+        };
+    }
+    let mixed = MultiPart::mixed().boundary(format!("m-{seed}")).build();
+    let mixed = match content {
+        Content::One(part) => mixed.singlepart(part),
+        Content::Many(parts) => mixed.multipart(parts),
+        Content::None => mixed,
+    };
+    attached.into_iter().map(part).fold(mixed, MultiPart::singlepart).formatted()
+}
+
+/// Whether a text is the whole body.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Alone,
+    Among,
+}
+
+enum Content {
+    None,
+    One(SinglePart),
+    Many(MultiPart),
+}
+
+/// The HTML, with the files it shows.
+fn related(html: String, inline: Vec<File>, seed: &str) -> Content {
+    let html = SinglePart::html(html);
+    if inline.is_empty() {
+        return Content::One(html);
+    }
+    let related = MultiPart::related().boundary(format!("r-{seed}")).singlepart(html);
+    Content::Many(inline.into_iter().map(part).fold(related, MultiPart::singlepart))
+}
+
+fn part(file: File) -> SinglePart {
+    let attachment = match (file.content_id, file.filename) {
+        (Some(id), Some(name)) => Attachment::new_inline_with_name(id, name),
+        (Some(id), None) => Attachment::new_inline(id),
+        (None, name) => Attachment::new(name.unwrap_or_else(|| "attachment".to_owned())),
+    };
+    // Always base 64: files come out octet for octet, whatever their line ends are.
+    match Body::new_with_encoding(file.content, ContentTransferEncoding::Base64) {
+        Ok(body) => attachment.body(body, file.content_type),
+        Err(octets) => attachment.body(octets, file.content_type),
+    }
+}
+
+/// Line ends as CRLF, done here in one pass. lettre ends every part with a CRLF of its own, so the last one of a
+/// text that is the whole body is left to it.
+fn crlf(mut text: String, place: Place) -> String {
+    if has_bare_ends(text.as_bytes()) {
+        let mut mended = String::with_capacity(text.len() + text.len() / 16);
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(['\r', '\n']) {
+            mended.push_str(&rest[..at]);
+            mended.push_str("\r\n");
+            rest = rest[at..].strip_prefix("\r\n").unwrap_or(&rest[at + 1..]);
+        }
+        mended.push_str(rest);
+        text = mended;
+    }
+    if place == Place::Alone && text.ends_with("\r\n") {
+        text.truncate(text.len() - 2);
+    }
+    text
+}
+
+fn has_bare_ends(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        let Some(after) = rest[at..].strip_prefix(b"\r\n") else { return true };
+        rest = after;
+    }
+    false
+}

@@ -1,0 +1,343 @@
+//! Takes submissions in: parse, refuse or accept. What is accepted is durable when [`accept`] returns.
+//!
+//! Reading, checking and building are pure ([`ready`]); only [`accept`] touches the store, once for a whole request.
+//! No HTTP here: whoever has a request hands in its octets and what tells it from others.
+
+mod letter;
+mod mime;
+mod raw;
+mod refusal;
+mod request;
+mod wishes;
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use posthaste_mail::message::{self, HeaderOctets, Octets, Prepared, Stamp};
+use posthaste_mail::{Address, JobId, MessageId, ReversePath, Tenant, Timestamp};
+use posthaste_policy::Policy;
+use sha2::{Digest, Sha256};
+
+use crate::ambient::Ambient;
+use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row};
+use crate::stores::{Acceptance, Accepted, Stores};
+
+pub use raw::RawRequest;
+pub use refusal::{FieldError, Refusal};
+pub use request::{AttachmentRequest, BATCH_MAX, BatchRequest, HeaderPairs, MailRequest, OneOrMany, read_json};
+
+use refusal::Findings;
+use letter::Letter;
+use wishes::{Wishes, Written};
+
+/// Octets of an idempotency key.
+pub const KEY_OCTETS_MAX: usize = 255;
+/// Octets of a request beyond which it is built off the reactor: about a millisecond of work.
+const HEAVY_OCTETS: usize = 256 * 1024;
+
+/// A hash of a request as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHash(String);
+
+impl RequestHash {
+    /// Of everything that makes a request what it is: its form, its query, its body.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize()[..16].iter().map(|octet| format!("{octet:02x}")).collect())
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What makes a submission the same as an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The caller's key, or one derived from the source of an event.
+    pub key: String,
+    /// Its place in a batch; 0 where there is none.
+    pub index: u32,
+}
+
+impl Key {
+    /// The id that every submission under this key has.
+    pub fn message_id(&self, tenant: &Tenant) -> MessageId {
+        let index = self.index.to_be_bytes();
+        MessageId::derived(&[b"submission", tenant.as_str().as_bytes(), self.key.as_bytes(), &index])
+    }
+}
+
+/// One thing to accept.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Under which key; none: it is like no other.
+    pub key: Option<Key>,
+    /// The request it came in.
+    pub hash: RequestHash,
+    /// The mail itself.
+    pub mail: Mail,
+}
+
+/// The forms of mail that are taken.
+#[derive(Debug, Clone)]
+pub enum Mail {
+    /// To be built.
+    Letter(Box<MailRequest>),
+    /// Built already.
+    Raw(Box<RawRequest>, Bytes),
+}
+
+impl Mail {
+    /// Roughly how much work it is.
+    fn octets(&self) -> usize {
+        match self {
+            Self::Raw(_, message) => message.len(),
+            Self::Letter(letter) => {
+                let files = letter.attachments.iter().flatten().filter_map(|file| file.content.as_ref());
+                let texts = [&letter.text, &letter.html].into_iter().flatten();
+                files.chain(texts).map(String::len).sum()
+            }
+        }
+    }
+}
+
+/// The answer to an accepted submission: the same for the same request, however often it comes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct AcceptedMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// Recipients, each counted once.
+    pub recipients: usize,
+    /// `queued`, or `scheduled` where it was sent for later.
+    pub status: &'static str,
+}
+
+impl AcceptedMessage {
+    fn of(row: &Row) -> Self {
+        let planned = row.parts.iter().map(|part| part.recipients.len()).sum::<usize>();
+        let status = if row.facts.send_at.is_some() { "scheduled" } else { "queued" };
+        Self { id: row.key.message.clone(), recipients: row.recipients.len() + planned, status }
+    }
+}
+
+/// Accepts the submissions of one request; one answer each, in order. What is accepted is durable.
+pub async fn accept(
+    ambient: &Ambient,
+    stores: &Stores,
+    tenant: &Tenant,
+    submissions: Vec<Submission>,
+) -> Vec<Result<AcceptedMessage, Refusal>> {
+    let policy = ambient.policy.get();
+    let now = ambient.now();
+    let heavy = submissions.iter().map(|submission| submission.mail.octets()).sum::<usize>() > HEAVY_OCTETS;
+    let given: Vec<(MessageId, JobId, Submission)> = submissions
+        .into_iter()
+        .map(|submission| {
+            let id = match &submission.key {
+                Some(key) => key.message_id(tenant),
+                None => ambient.message_id(),
+            };
+            (id, ambient.job_id(), submission)
+        })
+        .collect();
+    let count = given.len();
+    let owner = tenant.clone();
+    let build = move || -> Vec<Result<Acceptance, Refusal>> {
+        given.into_iter().map(|(id, job, one)| ready(&policy, now, &owner, id, job, one)).collect()
+    };
+    let built = if heavy { tokio::task::spawn_blocking(build).await.ok() } else { Some(build()) };
+    let Some(built) = built else {
+        return vec![Err(Refusal::Unavailable); count];
+    };
+    store(stores, built).await
+}
+
+async fn store(
+    stores: &Stores,
+    built: Vec<Result<Acceptance, Refusal>>,
+) -> Vec<Result<AcceptedMessage, Refusal>> {
+    let mut answers = Vec::with_capacity(built.len());
+    let mut acceptances = Vec::with_capacity(built.len());
+    for result in built {
+        answers.push(result.map(|acceptance| {
+            let answer = AcceptedMessage::of(&acceptance.row);
+            acceptances.push(acceptance);
+            answer
+        }));
+    }
+    if acceptances.is_empty() {
+        return answers;
+    }
+    let stored = match stores.intake.accept(acceptances).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::error!(%error, "submissions were not accepted: the store failed");
+            return answers.into_iter().map(|answer| answer.and(Err(Refusal::Unavailable))).collect();
+        }
+    };
+    let mut stored = stored.into_iter();
+    answers
+        .into_iter()
+        .map(|answer| {
+            let answer = answer?;
+            match stored.next() {
+                Some(Accepted::New) => Ok(answer),
+                Some(Accepted::Same(row)) => Ok(AcceptedMessage::of(&row)),
+                Some(Accepted::Conflict) => Err(Refusal::Conflict),
+                None => Err(Refusal::Unavailable),
+            }
+        })
+        .collect()
+}
+
+/// Makes one submission ready to be stored, or says why it is refused.
+pub fn ready(
+    policy: &Policy,
+    now: Timestamp,
+    tenant: &Tenant,
+    id: MessageId,
+    job: JobId,
+    submission: Submission,
+) -> Result<Acceptance, Refusal> {
+    let read = read(submission.mail, now)?;
+    let realm = realm(policy, read.realm)?;
+    let recipients = distinct(read.recipients, policy.size.recipients, read.recipients_field)?;
+    let (octets, said) = match read.form {
+        Form::Letter(letter) => {
+            let said = (letter.from.clone(), letter.subject.clone().unwrap_or_default());
+            (Bytes::from(mime::write(*letter, submission.hash.as_str())?), Some(said))
+        }
+        Form::Raw(octets) => (octets, None),
+    };
+    let hostname = policy.hostname(&policy.default_egress().name);
+    let stamp = Stamp { hostname: &hostname, id: &id, at: now };
+    let mut prepared = message::prepare(&octets, &stamp).map_err(|error| FieldError::new("", error))?;
+    drop(octets);
+    if let Some((from, subject)) = said {
+        prepared.from = from.name.map_or_else(|| from.address.to_string(), |name| format!("{name} <{}>", from.address));
+        (prepared.from_address, prepared.subject) = (from.address, subject);
+    }
+    let size = prepared.bytes.len() as u64;
+    if size > policy.size.message_bytes {
+        return Err(Refusal::TooLarge { octets: size, limit: policy.size.message_bytes });
+    }
+    authorise(policy, &prepared)?;
+    let message = prepared.bytes.clone();
+    let lifetime = read.wishes.expires_in.unwrap_or(policy.retry(read.wishes.lane).expire_after);
+    let facts = Facts {
+        spool: format!("{id}-{}", submission.hash.as_str()),
+        request_hash: submission.hash.0,
+        size,
+        reverse_path: read.wishes.return_path.unwrap_or(ReversePath::Address(prepared.from_address)),
+        from: prepared.from,
+        subject: prepared.subject,
+        lane: read.wishes.lane,
+        tags: read.wishes.tags,
+        accepted_at: now,
+        send_at: read.wishes.send_at,
+        lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+        guarantee: read.wishes.guarantee,
+        tls: read.wishes.tls,
+        content: match prepared.content {
+            Octets::SevenBit => Content::SevenBit,
+            Octets::EightBit => Content::EightBit,
+        },
+        header: match prepared.header {
+            HeaderOctets::Ascii => HeaderCharset::Ascii,
+            HeaderOctets::Utf8 => HeaderCharset::Utf8,
+        },
+        realm,
+    };
+    let row = Row::accepted(id, tenant.clone(), facts, &recipients);
+    let job = (row.promise == Promise::Job).then(|| row.job(job));
+    Ok(Acceptance { row, message, job })
+}
+
+/// A submission, read whatever its form.
+struct Read {
+    form: Form,
+    recipients: Vec<Address>,
+    recipients_field: &'static str,
+    wishes: Wishes,
+    realm: Realm,
+}
+
+enum Form {
+    Letter(Box<Letter>),
+    Raw(Bytes),
+}
+
+fn read(mail: Mail, now: Timestamp) -> Result<Read, Refusal> {
+    let mut findings = Findings::default();
+    match mail {
+        Mail::Letter(request) => {
+            let wishes = wishes::read(&Written::of(&request), now, &mut findings);
+            let realm = asked_realm(request.sandbox);
+            let letter = letter::read(*request, &mut findings);
+            findings.verdict()?;
+            let (letter, recipients) = letter.ok_or_else(|| FieldError::new("", "the submission cannot be read"))?;
+            Ok(Read { form: Form::Letter(Box::new(letter)), recipients, recipients_field: "to", wishes, realm })
+        }
+        Mail::Raw(request, octets) => {
+            let envelope = raw::read(&request, now, &mut findings);
+            findings.verdict()?;
+            let realm = asked_realm(envelope.sandbox);
+            let (recipients, wishes) = (envelope.recipients, envelope.wishes);
+            Ok(Read { form: Form::Raw(octets), recipients, recipients_field: "rcpt_to", wishes, realm })
+        }
+    }
+}
+
+fn asked_realm(sandbox: Option<bool>) -> Realm {
+    if sandbox == Some(true) { Realm::Sandbox } else { Realm::World }
+}
+
+/// Where it goes: the world is only open to a host that has a name to say there.
+fn realm(policy: &Policy, asked: Realm) -> Result<Realm, Refusal> {
+    if policy.sandbox.all || asked == Realm::Sandbox {
+        return Ok(Realm::Sandbox);
+    }
+    if policy.sandbox_only() {
+        let detail = "the policy names no `mta.hostname`, so only the sandbox is served: set it, or send with `sandbox` true";
+        return Err(FieldError::new("sandbox", detail).into());
+    }
+    Ok(Realm::World)
+}
+
+/// Each recipient once, in the order of first mention.
+fn distinct(listed: Vec<Address>, limit: u32, field: &'static str) -> Result<Vec<Address>, Refusal> {
+    if listed.is_empty() {
+        return Err(FieldError::new(field, "missing: a message has at least one recipient").into());
+    }
+    let mut seen = HashSet::with_capacity(listed.len());
+    let recipients: Vec<Address> = listed.into_iter().filter(|address| seen.insert(address.clone())).collect();
+    if recipients.len() > limit as usize {
+        let detail = format!("{} recipients, at most {limit} are taken", recipients.len());
+        return Err(FieldError::new(field, detail).into());
+    }
+    Ok(recipients)
+}
+
+/// What the policy wants to see of a sender. Domains cannot be registered yet, so whoever demands it gets none.
+fn authorise(policy: &Policy, prepared: &Prepared) -> Result<(), Refusal> {
+    let domain = prepared.from_address.domain();
+    let demanded = [
+        ("require_identity", policy.auth.require_identity),
+        ("require_alignment", policy.auth.require_alignment),
+    ];
+    match demanded.iter().find(|(_, demand)| *demand == Some(true)) {
+        None => Ok(()),
+        Some((key, _)) => Err(Refusal::Forbidden(format!(
+            "the policy has `auth.{key} = true` and no identity is registered for {domain}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,25 +1,46 @@
-//! One connection and the transactions on it.
+//! One connection and the transactions on it: the machines' decisions carried out, their time bounded.
 
+use std::io;
+use std::time::Duration;
+
+use posthaste_mail::{Domain, Stage};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
+use crate::channel::{Channel, Overheard, Sent, Stop, Stream, Wait};
+use crate::dialogue::exchange::{Action, Answered, Exchange, Finished, Owed, Rset, Terms, TimeLeft, Turn};
+use crate::dialogue::opening::{Again, Failure, Opening, Parting, Step};
+use crate::wire::{command, stuffing};
 use crate::{
-    Capabilities, Habits, OpenError, Peer, Proceed, Report, Session, Timeouts, TlsContext, TlsFacts,
-    Transaction,
+    After, Capabilities, ConnectFailure, Habits, Hello, Loss, OpenError, Outcome, Peer, Proceed, Report,
+    Session, Timeouts, TlsContext, TlsFacts, Transaction, WhyUnsent, tls,
 };
+
+/// TCP keepalive's first probe and interval. 60 s: NAT gateways forget a flow that is idle for 350 s, and a peer
+/// that scans for minutes before its final reply must not lose us meanwhile.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// An open, greeted, perhaps encrypted and authenticated connection.
 #[derive(Debug)]
 pub struct Connection {
     peer: Peer,
+    timeouts: Timeouts,
+    channel: Channel,
     capabilities: Capabilities,
     tls: Option<TlsFacts>,
     habits: Habits,
+    /// Transactions in which something was asked.
+    begun: u32,
     completed: u32,
+    owed: Owed,
+    closed: bool,
+    /// Recipient domains that were asked for; kept only where the peer limits them.
+    domains: Vec<Domain>,
     idle_since: Instant,
 }
 
-/// Connects to `peer` and brings the dialogue to where MAIL can follow.
+/// Connects to `peer` and brings the dialogue to where MAIL can follow. `deadline` bounds all of it.
 pub async fn open(
     peer: &Peer,
     session: &Session,
@@ -27,11 +48,21 @@ pub async fn open(
     timeouts: &Timeouts,
     deadline: Instant,
 ) -> Result<Connection, OpenError> {
-    let _ = (peer, session, tls, timeouts, deadline);
-    Err(OpenError::DeadlinePassed)
+    let stream = Stream::Tcp(connect(peer, timeouts, deadline).await?);
+    let failure = match converse(stream, peer, session, tls, timeouts, deadline).await {
+        Ok(connection) => return Ok(connection),
+        Err(failure) => failure,
+    };
+    if failure.again == Again::No {
+        return Err(failure.error);
+    }
+    let habits = Habits { hello: Hello::Helo, ..session.habits };
+    let session = Session { habits, ..session.clone() };
+    let stream = Stream::Tcp(connect(peer, timeouts, deadline).await?);
+    converse(stream, peer, &session, tls, timeouts, deadline).await.map_err(|failure| failure.error)
 }
 
-/// The same over a stream that is there already: a pipe to the sandbox, a test's.
+/// The same over a stream that is there already: a pipe to a receiver in this process.
 pub async fn open_on<S>(
     stream: S,
     peer: &Peer,
@@ -43,8 +74,133 @@ pub async fn open_on<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _ = (stream, peer, session, tls, timeouts, deadline);
-    Err(OpenError::DeadlinePassed)
+    let stream = Stream::Pipe(Box::new(stream));
+    converse(stream, peer, session, tls, timeouts, deadline).await.map_err(|failure| failure.error)
+}
+
+async fn connect(peer: &Peer, timeouts: &Timeouts, deadline: Instant) -> Result<TcpStream, OpenError> {
+    let unreachable = |error: io::Error| {
+        let how = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
+            io::ErrorKind::TimedOut => ConnectFailure::TimedOut,
+            _ => ConnectFailure::Unreachable(error.to_string()),
+        };
+        OpenError::Connect { how }
+    };
+    let wait = Wait { at_most: timeouts.connect, deadline };
+    let until = wait.until();
+    let tcp = match timeout_at(until, TcpStream::connect(peer.addr)).await {
+        Ok(connected) => connected.map_err(unreachable)?,
+        Err(_) => {
+            return Err(match wait.stop(until) {
+                Stop::Deadline => OpenError::DeadlinePassed,
+                Stop::Lost(_) => OpenError::Connect { how: ConnectFailure::TimedOut },
+            });
+        }
+    };
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    socket2::SockRef::from(&tcp).set_tcp_keepalive(&keepalive).map_err(unreachable)?;
+    Ok(tcp)
+}
+
+async fn converse(
+    stream: Stream,
+    peer: &Peer,
+    session: &Session,
+    tls: &TlsContext,
+    timeouts: &Timeouts,
+    deadline: Instant,
+) -> Result<Connection, Failure> {
+    let mut channel = Channel::new(stream);
+    let mut opening = Opening::new(session);
+    let mut facts = None;
+    let mut step = opening.start();
+    loop {
+        step = match step {
+            Step::Await(stage) => {
+                let wait = Wait { at_most: stage_time(stage, timeouts), deadline };
+                match channel.answer(wait).await {
+                    Ok(answer) => opening.replied(&answer, &mut channel.out),
+                    Err(Stop::Lost(how)) => opening.lost(how),
+                    Err(Stop::Deadline) => failed(OpenError::DeadlinePassed),
+                }
+            }
+            Step::Handshake => {
+                let wait = Wait { at_most: timeouts.tls, deadline };
+                match handshake(&mut channel, peer, session, tls, wait).await {
+                    Ok(proven) => {
+                        let trust = proven.trust.clone();
+                        facts = Some(proven);
+                        opening.encrypted(trust, &mut channel.out)
+                    }
+                    Err(error) => failed(error),
+                }
+            }
+            Step::Ready => break,
+            Step::Failed(failure) => {
+                if failure.parting == Parting::Quit {
+                    command::quit(&mut channel.out);
+                    channel.part(timeouts.quit).await;
+                }
+                return Err(failure);
+            }
+        };
+    }
+    Ok(Connection {
+        peer: peer.clone(),
+        timeouts: *timeouts,
+        channel,
+        capabilities: opening.capabilities,
+        tls: facts,
+        habits: opening.habits,
+        begun: 0,
+        completed: 0,
+        owed: Owed::Nothing,
+        closed: false,
+        domains: Vec::new(),
+        idle_since: Instant::now(),
+    })
+}
+
+fn failed(error: OpenError) -> Step {
+    Step::Failed(Failure { error, parting: Parting::Close, again: Again::No })
+}
+
+async fn handshake(
+    channel: &mut Channel,
+    peer: &Peer,
+    session: &Session,
+    tls: &TlsContext,
+    wait: Wait,
+) -> Result<TlsFacts, OpenError> {
+    if channel.overhear().await == Overheard::Something {
+        return Err(OpenError::Injected);
+    }
+    let (connector, judge) = tls.connector(session.tls);
+    let until = wait.until();
+    match timeout_at(until, channel.encrypt(&connector, tls::server_name(peer))).await {
+        Ok(Ok(proven)) => Ok(judge.facts(proven)),
+        Ok(Err(error)) => Err(OpenError::Handshake { detail: error.to_string() }),
+        Err(_) => Err(match wait.stop(until) {
+            Stop::Deadline => OpenError::DeadlinePassed,
+            Stop::Lost(how) => OpenError::Handshake { detail: how.to_string() },
+        }),
+    }
+}
+
+fn stage_time(stage: Stage, timeouts: &Timeouts) -> Duration {
+    match stage {
+        Stage::Route | Stage::Connect => timeouts.connect,
+        Stage::Banner => timeouts.banner,
+        Stage::Ehlo | Stage::Auth => timeouts.ehlo,
+        Stage::Tls => timeouts.tls,
+        Stage::Mail => timeouts.mail,
+        Stage::Rcpt => timeouts.rcpt,
+        Stage::Data => timeouts.data,
+        Stage::Body => timeouts.block,
+        Stage::Dot => timeouts.dot,
+    }
 }
 
 impl Connection {
@@ -78,23 +234,180 @@ impl Connection {
         self.idle_since
     }
 
-    /// Sends one message. `before_dot` is awaited only when the peer is ready for the message (354) and before its first
-    /// octet: there the caller marks the dot durably and checks its lease; `std::future::ready(Proceed::Send)` costs nothing.
+    /// Sends one message. `before_dot` is awaited only when the peer is ready for the message (354) and before its
+    /// first octet: there the caller marks the dot durably and checks its lease; `std::future::ready(Proceed::Send)`
+    /// costs nothing.
+    ///
+    /// Nothing is asked, and nothing of the message sent, unless `deadline` leaves [`Timeouts::dot_least`] for the
+    /// final reply. If this future is dropped midway, what became of the message is unknown; drop the connection too.
     pub async fn transact(
         &mut self,
         tx: &Transaction,
         deadline: Instant,
         before_dot: impl Future<Output = Proceed> + Send,
     ) -> Report {
-        let _ = (tx, deadline, before_dot);
-        Report {
-            recipients: Vec::new(),
-            connection: crate::After::Closed { last: None },
-            dot_at: None,
-            round_trips: 0,
+        let trips_before = self.channel.round_trips;
+        if self.closed || self.is_spent() {
+            return self.used_up(tx);
         }
+        let terms = Terms {
+            offer: &self.capabilities,
+            manner: self.habits.manner,
+            turn: if self.begun == 0 { Turn::First } else { Turn::Later },
+            owed: self.owed,
+            domains_seen: &self.domains,
+        };
+        let mut exchange = Exchange::new(tx, &terms);
+        if self.owed == Owed::Nothing {
+            self.heed_unasked(&mut exchange).await;
+        }
+        // Until the end says otherwise: a caller that drops this future midway must not use the connection again.
+        self.closed = true;
+        let mut before_dot = Some(before_dot);
+        let mut dot_at = None;
+        loop {
+            let left = self.time_left(deadline);
+            match exchange.next(&mut self.channel.out, left) {
+                Action::Await(stage) => {
+                    let wait = Wait { at_most: stage_time(stage, &self.timeouts), deadline };
+                    match self.channel.answer(wait).await {
+                        Ok(answer) => exchange.replied(&answer),
+                        Err(Stop::Lost(how)) => exchange.lost(how),
+                        Err(Stop::Deadline) => exchange.deadline_passed(),
+                    }
+                }
+                Action::Message => {
+                    let proceed = match before_dot.take() {
+                        Some(ask) => ask.await,
+                        None => Proceed::Withhold,
+                    };
+                    dot_at = self.message(&mut exchange, tx, proceed, deadline).await;
+                }
+                Action::Finish => break,
+            }
+        }
+        let (recipients, connection) = self.conclude(tx, exchange.finish(), deadline).await;
+        let round_trips = self.channel.round_trips - trips_before;
+        Report { recipients, connection, dot_at, round_trips }
     }
 
     /// Says goodbye without waiting for the answer.
-    pub async fn quit(self) {}
+    pub async fn quit(mut self) {
+        if !self.closed {
+            command::quit(&mut self.channel.out);
+            self.channel.part(self.timeouts.quit).await;
+        }
+    }
+
+    async fn message(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        tx: &Transaction,
+        proceed: Proceed,
+        deadline: Instant,
+    ) -> Option<Instant> {
+        if proceed == Proceed::Withhold {
+            exchange.abandon(WhyUnsent::Withheld);
+            return None;
+        }
+        if self.time_left(deadline) == TimeLeft::TooLittle {
+            exchange.abandon(WhyUnsent::DeadlineTooNear);
+            return None;
+        }
+        self.heed_unasked(exchange).await;
+        if exchange.is_over() {
+            return None;
+        }
+        let latest = deadline.checked_sub(self.timeouts.dot_least).unwrap_or(deadline);
+        let message = stuffing::stuffed(&tx.prefix, &tx.body);
+        match self.channel.write_message(message, self.timeouts.block, latest).await {
+            Sent::Whole => {
+                exchange.message_written();
+                return Some(Instant::now());
+            }
+            Sent::Answered(answer, dot) => exchange.message_interrupted(&answer, dot),
+            Sent::Lost(how, dot) => exchange.message_lost(how, dot),
+            Sent::Late => exchange.abandon(WhyUnsent::DeadlineTooNear),
+        }
+        None
+    }
+
+    async fn conclude(
+        &mut self,
+        tx: &Transaction,
+        finished: Finished,
+        deadline: Instant,
+    ) -> (Vec<Outcome>, After) {
+        if !finished.asked.is_empty() {
+            self.begun += 1;
+            self.remember_domains(tx, &finished.asked);
+        }
+        if finished.answered == Answered::FinalReply {
+            self.completed += 1;
+        }
+        self.habits.manner = finished.manner;
+        self.idle_since = Instant::now();
+        if let Some(last) = finished.closed {
+            self.channel.cut();
+            return (finished.recipients, After::Closed { last });
+        }
+        if !self.channel.replies.is_empty() && finished.rset != Rset::StillOwed {
+            // A reply to nothing: a 421, or we and the peer no longer speak of the same thing.
+            let last = self.channel.replies.next().ok().flatten().map(|answer| answer.reply());
+            self.channel.cut();
+            return (finished.recipients, After::Closed { last });
+        }
+        self.owed = match finished.rset {
+            Rset::NotNeeded => Owed::Nothing,
+            Rset::StillOwed => Owed::Rset,
+            Rset::Due => {
+                command::rset(&mut self.channel.out);
+                let wait = Wait { at_most: self.timeouts.mail, deadline };
+                self.channel.write_soon(wait).await;
+                Owed::Rset
+            }
+        };
+        self.closed = false;
+        (finished.recipients, if self.is_spent() { After::Spent } else { After::Reusable })
+    }
+
+    fn remember_domains(&mut self, tx: &Transaction, asked: &[usize]) {
+        if self.capabilities.limits.rcpt_domain_max.is_none() {
+            return;
+        }
+        for domain in asked.iter().map(|index| tx.recipients[*index].domain()) {
+            if !self.domains.contains(domain) {
+                self.domains.push(domain.clone());
+            }
+        }
+    }
+
+    /// Takes in what the peer did while nothing was asked of it. Also before the message: a reply too many would be
+    /// taken for that to the next command, and so on.
+    async fn heed_unasked(&mut self, exchange: &mut Exchange<'_>) {
+        match self.channel.overhear().await {
+            Overheard::Nothing => {}
+            Overheard::Ended => exchange.lost(Loss::Closed),
+            Overheard::Something => match self.channel.replies.next() {
+                Ok(Some(answer)) => exchange.unasked(&answer),
+                Ok(None) => exchange.lost(Loss::Garbage("half a reply to nothing".to_owned())),
+                Err(text) => exchange.lost(Loss::Garbage(text)),
+            },
+        }
+    }
+
+    fn used_up(&mut self, tx: &Transaction) -> Report {
+        let connection = if self.closed { After::Closed { last: None } } else { After::Spent };
+        let outcome = Outcome::Reconnect { reply: None };
+        Report { recipients: vec![outcome; tx.recipients.len()], connection, dot_at: None, round_trips: 0 }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.capabilities.limits.mail_max.is_some_and(|max| self.begun >= max)
+    }
+
+    fn time_left(&self, deadline: Instant) -> TimeLeft {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left >= self.timeouts.dot_least { TimeLeft::Enough } else { TimeLeft::TooLittle }
+    }
 }

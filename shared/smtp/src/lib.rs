@@ -22,6 +22,9 @@ mod tls;
 mod transaction;
 mod wire;
 
+#[cfg(test)]
+mod transcripts;
+
 pub use capabilities::{Capabilities, Limits, SizeLimit};
 pub use connection::{Connection, open, open_on};
 pub use report::{

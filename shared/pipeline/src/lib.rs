@@ -4,6 +4,9 @@
 //! ([`stores`]); the clock, randomness and the network come in as traits.
 
 pub mod ambient;
+pub mod clock;
+pub mod control;
+pub mod deliver;
 pub mod effect;
 pub mod intake;
 pub mod machine;

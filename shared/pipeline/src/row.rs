@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use posthaste_mail::{Address, Domain, JobId, Lane, MessageId, PartKey, Reply, ReversePath, Stage, Tenant, Timestamp};
+use posthaste_mail::{
+    Address, Domain, JobId, Lane, MessageId, PartKey, Reply, ReversePath, Stage, Tenant, Timestamp,
+};
 use posthaste_policy::{TlsMode, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -331,7 +333,15 @@ impl Row {
 impl Recipient {
     /// A recipient nothing was tried for.
     pub fn new(address: Address, due: Timestamp) -> Self {
-        Self { address, outcome: Outcome::Open, due, tries: 0, throttles: 0, reconnects: 0, attempts: Vec::new() }
+        Self {
+            address,
+            outcome: Outcome::Open,
+            due,
+            tries: 0,
+            throttles: 0,
+            reconnects: 0,
+            attempts: Vec::new(),
+        }
     }
 
     /// Adds an attempt, letting go of old ones past the limit: the first stays, as where it all began.
@@ -360,6 +370,9 @@ pub struct Job {
     pub domain: Option<Domain>,
     /// Which world.
     pub realm: Realm,
+    /// The TLS the submission asks for: it must not share a connection with less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsMode>,
     /// Not before this.
     pub due: Timestamp,
     /// When the row gives up: no wait goes past it.

@@ -16,7 +16,7 @@ pub struct Situation<'a> {
     /// The hold that the row is under, read just now.
     pub hold: Option<&'a str>,
     /// Makes ids of successors.
-    pub fresh: &'a mut dyn FnMut() -> posthaste_mail::JobId,
+    pub fresh: &'a mut (dyn FnMut() -> posthaste_mail::JobId + Send),
 }
 
 /// Whether a recipient may be sent to.
@@ -63,7 +63,11 @@ pub fn claim(row: Option<&Row>, job: &Job, situation: &mut Situation<'_>) -> Cla
         }
         State::Split | State::Done => Claim::Drop,
         State::Sending if situation.now < row.lease => {
-            if row.by.as_ref() == Some(&job.id) { Claim::KeepUntil(row.lease) } else { Claim::Drop }
+            if row.by.as_ref() == Some(&job.id) {
+                Claim::KeepUntil(row.lease)
+            } else {
+                Claim::Drop
+            }
         }
         State::Sending => lapsed(row, job, situation),
         State::Queued | State::Waiting => open(row, job, situation),

@@ -7,12 +7,7 @@ use crate::effect::{Effect, Event, EventKind, Evidence, Reason, Suppression};
 use crate::row::{Attempt, End, Outcome, Promise, Recipient, Row, Settled, State};
 
 /// Everything that follows what one job settled: suppressions, then the successor, then events.
-pub fn follow(
-    row: &Row,
-    settled: &Settled,
-    now: Timestamp,
-    fresh: &mut dyn FnMut() -> JobId,
-) -> Vec<Effect> {
+pub fn follow(row: &Row, settled: &Settled, now: Timestamp, fresh: &mut dyn FnMut() -> JobId) -> Vec<Effect> {
     let mut suppressions = Vec::new();
     let mut events = Vec::new();
     for recipient in &row.recipients {
@@ -72,7 +67,12 @@ pub(super) fn conclude(
     Some(tell(row, &recipient.address, kind_of(end), now, None, None, by.map_or("", JobId::as_str)))
 }
 
-fn event_of(row: &Row, recipient: &Recipient, attempt: Option<&Attempt>, settled: &Settled) -> Option<Effect> {
+fn event_of(
+    row: &Row,
+    recipient: &Recipient,
+    attempt: Option<&Attempt>,
+    settled: &Settled,
+) -> Option<Effect> {
     let job = settled.job.as_str();
     match &recipient.outcome {
         Outcome::Final { end, by: Some(by), at, .. } if *by == settled.job => {

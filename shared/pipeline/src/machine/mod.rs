@@ -48,6 +48,7 @@ impl Row {
             lane: self.facts.lane,
             domain: self.domain.clone(),
             realm: self.facts.realm,
+            tls: self.facts.tls,
             due: self.due,
             expires: self.expires,
             recipients: u16::try_from(open.max(planned).max(1)).unwrap_or(u16::MAX),

@@ -39,6 +39,9 @@ pub struct Told {
     pub position: Position,
 }
 
+/// How long a recipient waits that was due and not tried.
+const UNTRIED_WAIT: Duration = Duration::from_secs(3);
+
 /// Whether an outcome is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certainty {
@@ -72,6 +75,15 @@ pub fn settle(
     let mut next = row.clone();
     for told in told {
         outcome(&mut next, job, told, pace, now);
+    }
+    // What nothing is told of was not tried, by our own doing: soon again, but not at once for ever.
+    for (at, recipient) in next.recipients.iter_mut().enumerate() {
+        if recipient.outcome == Outcome::Open
+            && recipient.due <= now
+            && !told.iter().any(|t| t.recipient == at)
+        {
+            recipient.due = now.plus(UNTRIED_WAIT).min(row.expires);
+        }
     }
     if row.cancel == Cancel::Asked {
         for at in 0..next.recipients.len() {

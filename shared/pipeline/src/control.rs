@@ -1,0 +1,136 @@
+//! What callers ask of messages they sent: an end, or another try now.
+
+use std::collections::HashSet;
+
+use posthaste_mail::{Address, MessageId, Tenant};
+
+use crate::ambient::Ambient;
+use crate::effect::Suppression;
+use crate::machine::{CancelStep, Retry, RetryRefused, cancel as cancel_row, retry_now as retry_row};
+use crate::row::{End, Outcome, Row, State};
+use crate::stores::{Applied, StoreError, Stores, obeys};
+
+/// Tries to write a row that others write too.
+const CONTENTION_MAX: usize = 10;
+
+/// Why a caller's wish was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such message of this tenant.
+    #[error("there is no message {0}")]
+    NotFound(MessageId),
+    /// It cannot be tried now.
+    #[error(transparent)]
+    Refused(#[from] RetryRefused),
+    /// Others keep writing it; the same again may work.
+    #[error("the message is being worked on: ask again")]
+    Busy,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a cancel means for one recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelAnswer {
+    /// It will not be delivered.
+    Cancelled,
+    /// It is being sent right now and may still be delivered; if it is not, it is cancelled.
+    MayBeDelivered,
+    /// It had come to its end before.
+    Already(End),
+}
+
+/// Cancels what is not delivered yet; one answer for each recipient.
+pub async fn cancel(
+    ambient: &Ambient,
+    stores: &Stores,
+    tenant: &Tenant,
+    id: &MessageId,
+) -> Result<Vec<(Address, CancelAnswer)>, ControlError> {
+    for _ in 0..CONTENTION_MAX {
+        let rows = stores.ledger.message(tenant, id).await?;
+        if rows.is_empty() {
+            return Err(ControlError::NotFound(id.clone()));
+        }
+        let now = ambient.now();
+        let before = answers(&rows);
+        let steps: Vec<_> = rows
+            .iter()
+            .filter_map(|row| match cancel_row(row, now) {
+                CancelStep::Now(step) | CancelStep::Asked(step) => Some(step),
+                CancelStep::TooLate => None,
+            })
+            .collect();
+        if steps.is_empty() {
+            return Ok(before);
+        }
+        let applied = stores.ledger.apply(steps).await?;
+        if applied.iter().all(|applied| *applied == Applied::Yes) {
+            return Ok(before
+                .into_iter()
+                .map(|(address, answer)| match answer {
+                    CancelAnswer::Already(End::Cancelled) => (address, CancelAnswer::Cancelled),
+                    other => (address, other),
+                })
+                .collect());
+        }
+    }
+    Err(ControlError::Busy)
+}
+
+/// What a cancel that finds these rows does to each recipient.
+fn answers(rows: &[Row]) -> Vec<(Address, CancelAnswer)> {
+    let mut answers = Vec::new();
+    for row in rows {
+        if row.domain.is_none() && row.state.is_open() {
+            let planned = row.parts.iter().flat_map(|part| &part.recipients);
+            answers.extend(planned.map(|address| (address.clone(), CancelAnswer::Cancelled)));
+        }
+        for recipient in &row.recipients {
+            let answer = match &recipient.outcome {
+                Outcome::Final { end, .. } => CancelAnswer::Already(*end),
+                Outcome::Open if row.state == State::Sending => CancelAnswer::MayBeDelivered,
+                Outcome::Open => CancelAnswer::Cancelled,
+            };
+            answers.push((recipient.address.clone(), answer));
+        }
+    }
+    answers
+}
+
+/// Tries again now what is not delivered; how many recipients are tried.
+pub async fn retry_now(
+    ambient: &Ambient,
+    stores: &Stores,
+    tenant: &Tenant,
+    id: &MessageId,
+) -> Result<usize, ControlError> {
+    for _ in 0..CONTENTION_MAX {
+        let rows = stores.ledger.message(tenant, id).await?;
+        let Some(first) = rows.first() else { return Err(ControlError::NotFound(id.clone())) };
+        let (realm, lane, now) = (first.facts.realm, first.facts.lane, ambient.now());
+        let addresses: Vec<Address> =
+            rows.iter().flat_map(|row| &row.recipients).map(|r| r.address.clone()).collect();
+        let entries = stores.suppressions.check(tenant, &addresses).await?;
+        let applies = |entry: &Suppression| obeys(realm, entry.realm) && entry.applies(lane, now);
+        let barred: HashSet<Address> =
+            entries.into_iter().flatten().filter(applies).map(|entry| entry.address).collect();
+        let is_barred = |address: &Address| {
+            barred.iter().any(|barred| barred == address || barred.folded() == address.folded())
+        };
+        let mut steps = Vec::new();
+        for row in &rows {
+            match retry_row(row, &is_barred, now, ambient.job_id())? {
+                Retry::Now(step) => steps.push(step),
+                Retry::Nothing => {}
+            }
+        }
+        let tried = steps.iter().map(|step| step.row.open_recipients().count().max(1)).sum();
+        let applied = stores.ledger.apply(steps).await?;
+        if applied.iter().all(|applied| *applied == Applied::Yes) {
+            return Ok(tried);
+        }
+    }
+    Err(ControlError::Busy)
+}

@@ -1,0 +1,184 @@
+//! Delivery: a job comes, its mail leaves or waits, and the host is told what to do with the job.
+//!
+//! The order is: way, line, tokens, claim, dialogue, settle. The claim comes last before MAIL, so that a row is
+//! held only while it is being sent, and a job that waits for a connection or a token holds nothing. Where no
+//! connection can be had the claim comes too, to write that down.
+
+mod claims;
+mod dial;
+pub mod hold;
+pub mod outcome;
+pub mod pacer;
+pub mod return_path;
+mod send;
+mod trunk;
+mod way;
+mod wired;
+mod worker;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use posthaste_mail::Timestamp;
+use posthaste_route::Skips;
+use posthaste_smtp::Habits;
+
+use crate::ambient::Ambient;
+use crate::row::Job;
+use crate::stores::{Hold, StoreError, Stores};
+use claims::Claimed;
+use pacer::{LocalPacer, Pacer};
+use trunk::{Admitted, Trunk, Work};
+pub use way::{SandboxWay, SandboxWays};
+use wired::Wiring;
+pub use wired::WiringError;
+
+/// A hold works within this time of being made.
+const HOLDS_AGE_MAX: Duration = Duration::from_secs(2);
+/// Trunks kept while nobody waits there; past it the empty ones go.
+const TRUNKS_KEPT: usize = 2_000;
+
+/// What the host does with a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// Acknowledge it.
+    Done,
+    /// The same job again at this time.
+    KeepUntil(Timestamp),
+    /// Put it aside with this reason.
+    Dead(String),
+}
+
+/// Looks up a secret that a route names.
+pub type Secrets = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What deliveries use beside the stores.
+#[derive(Clone)]
+pub struct Network {
+    /// The sandbox receiver, where one runs.
+    pub sandbox: Option<Arc<dyn SandboxWays>>,
+    /// The secrets of smarthost routes.
+    pub secrets: Secrets,
+}
+
+/// Delivers jobs; shared by everything that has jobs, since connections are.
+#[derive(Clone)]
+pub struct Deliverer(Arc<Inner>);
+
+pub(crate) struct Inner {
+    ambient: Ambient,
+    stores: Stores,
+    network: Network,
+    pacer: Arc<dyn Pacer>,
+    wiring: Wiring,
+    trunks: Mutex<HashMap<String, Arc<Trunk>>>,
+    skips: Mutex<Skips<()>>,
+    habits: Mutex<HashMap<SocketAddr, (Habits, Timestamp)>>,
+    holds: Mutex<Option<(Timestamp, Arc<Vec<Hold>>)>>,
+    return_path_key: [u8; 32],
+}
+
+/// Why deliveries cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The policy cannot be put to work.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
+    /// The store is down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Deliverer {
+    /// Reads the return path's key, or makes it, and wires the policy in force.
+    pub async fn new(ambient: Ambient, stores: Stores, network: Network) -> Result<Self, SetupError> {
+        let mut fresh = [0; 32];
+        fresh[..16].copy_from_slice(&ambient.chance.octets());
+        fresh[16..].copy_from_slice(&ambient.chance.octets());
+        let return_path_key = stores.controls.secret("return-path", fresh).await?;
+        let wiring = Wiring::new(ambient.policy.get())?;
+        Ok(Self(Arc::new(Inner {
+            ambient,
+            stores,
+            network,
+            pacer: Arc::new(LocalPacer::default()),
+            wiring,
+            trunks: Mutex::default(),
+            skips: Mutex::default(),
+            habits: Mutex::default(),
+            holds: Mutex::default(),
+            return_path_key,
+        })))
+    }
+
+    /// Brings one job as far as it comes by `deadline`. Many run side by side; jobs for the same hosts share
+    /// connections. Ends when what it says is durable.
+    pub async fn deliver(&self, job: Job, deadline: Timestamp) -> Disposition {
+        let inner = &self.0;
+        let Some(domain) = job.domain.clone() else { return inner.claim_only(&job).await };
+        let wired = inner.wiring.of(&inner.ambient.policy.get());
+        match way::find(&wired, inner.network.sandbox.as_deref(), &domain, &job).await {
+            Ok(way) => inner.clone().join(job, way, deadline).await,
+            Err(failure) => inner.fail(&job, &failure, None).await,
+        }
+    }
+}
+
+impl Inner {
+    /// Jobs that need no network: heads to split, and whatever the claim ends by itself.
+    async fn claim_only(&self, job: &Job) -> Disposition {
+        match self.claim(std::slice::from_ref(job)).await.pop() {
+            Some(Claimed::Over(disposition)) => disposition,
+            // A row without a domain is split, never sent; should one be claimed all the same, its lease lapses.
+            Some(Claimed::Mine(_)) | None => Disposition::Dead("a head cannot be sent".to_owned()),
+        }
+    }
+
+    /// Writes down for one job that there was no way or no host.
+    async fn fail(&self, job: &Job, failure: &outcome::Failure, site: Option<&str>) -> Disposition {
+        match self.claim(std::slice::from_ref(job)).await.pop() {
+            Some(Claimed::Mine(mut row)) => {
+                if let Some(site) = site {
+                    row.site = Some(site.to_owned());
+                }
+                let told: Vec<_> = self.due_recipients(&row).into_iter().map(|at| failure.told(at)).collect();
+                self.settle(&row, job, &told).await
+            }
+            Some(Claimed::Over(disposition)) => disposition,
+            None => Disposition::Done,
+        }
+    }
+
+    async fn join(self: Arc<Self>, job: Job, way: way::Way, deadline: Timestamp) -> Disposition {
+        let now = self.ambient.now();
+        let trunk = self.trunk(&way.trunk, now);
+        let (work, outcome) = Work::new(job, Arc::new(way), deadline);
+        match trunk.admit(work, now) {
+            Admitted::Queued => {}
+            Admitted::Hire => {
+                tokio::spawn(worker::work(self.clone(), trunk));
+            }
+            Admitted::Later(until) => return Disposition::KeepUntil(until),
+        }
+        // A worker that was lost took its jobs along: they come again.
+        outcome.await.unwrap_or(Disposition::KeepUntil(now))
+    }
+
+    fn trunk(&self, name: &str, now: Timestamp) -> Arc<Trunk> {
+        let mut trunks = locked(&self.trunks);
+        if let Some(trunk) = trunks.get(name) {
+            return trunk.clone();
+        }
+        if trunks.len() >= TRUNKS_KEPT {
+            trunks.retain(|_, trunk| Arc::strong_count(trunk) > 1 || !trunk.is_empty(now));
+        }
+        trunks.entry(name.to_owned()).or_insert_with(|| Arc::new(Trunk::new())).clone()
+    }
+}
+
+/// A lock whose holder panicked still guards whole values here: all of them are replaced, never half changed.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,277 @@
+//! One row over one line: its transactions, the second try that two verdicts allow, and the lease meanwhile.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use posthaste_mail::Address;
+use posthaste_policy::{Action, Category, Trouble};
+use posthaste_smtp::{After, ContentKind, Manner, Outcome, Proceed, Report, SmtpUtf8, Transaction};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Inner;
+use super::dial::{Line, NoLine, Wish};
+use super::outcome::{Answered, Failure, of_recipient};
+use super::return_path::mail_from;
+use super::trunk::Work;
+use super::wired::Wired;
+use crate::machine::{LEASE, Told};
+use crate::row::{Content, Dot, Guarantee, HeaderCharset, Job, Row};
+
+/// Transactions for one row in one go: a hundred recipients at a host that takes ten at a time, and some to spare.
+const TRANSACTIONS_MAX: usize = 16;
+/// A lease is renewed when less than this is left of it, and every so often while a transaction lasts.
+const RENEW_WITHIN: Duration = Duration::from_secs(40);
+/// A recipient that is due this soon comes along: its own job would only be an instant later.
+const DUE_SLACK: Duration = Duration::from_millis(500);
+
+/// A row on its way.
+struct Sending<'a> {
+    wired: &'a Wired,
+    work: &'a Work,
+    row: Mutex<Row>,
+    body: Bytes,
+    deadline: Instant,
+}
+
+impl Inner {
+    /// Sends what is due of a row. The row as last written, and what it came to; none if the row was lost to
+    /// another job before anything was sent.
+    pub(super) async fn send(
+        &self,
+        wired: &Wired,
+        work: &Work,
+        row: Row,
+        line: &mut Option<Line>,
+    ) -> (Row, Option<Vec<Told>>) {
+        let mut row = row;
+        row.site = Some(work.way.site.to_string());
+        if row.lease.since(self.ambient.now()) < RENEW_WITHIN / 2 {
+            match self.renew(&mut row, &work.job, Dot::Before).await {
+                Ok(true) => {}
+                Ok(false) => return (row, None),
+                // Nothing was sent: the lease lapses and the job comes again.
+                Err(error) => {
+                    tracing::warn!(%error, "a lease could not be renewed");
+                    return (row, None);
+                }
+            }
+        }
+        let due = self.due_recipients(&row);
+        let body = match self.stores.spool.open(&row.facts.spool).await {
+            Ok(Some(body)) => body,
+            Ok(None) => {
+                let failure =
+                    Failure::of_trouble(&Trouble::NoRoute, "the message is past its retention in the spool");
+                let told = due.into_iter().map(|at| failure.told(at)).collect();
+                return (row, Some(told));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the spool could not be read; the message waits");
+                return (row, Some(Vec::new()));
+            }
+        };
+        let deadline = self.instant(work.deadline);
+        let sending = Sending { wired, work, row: Mutex::new(row), body, deadline };
+        let mut told = self.transactions(&sending, line, due).await;
+        let seats_held = u32::from(line.is_some());
+        self.second_try(&sending, seats_held, &mut told).await;
+        (sending.row.into_inner(), Some(told))
+    }
+
+    /// The open recipients whose time has come.
+    pub(super) fn due_recipients(&self, row: &Row) -> Vec<usize> {
+        let horizon = self.ambient.now().plus(DUE_SLACK);
+        row.open_recipients().filter(|(_, r)| r.due <= horizon).map(|(at, _)| at).collect()
+    }
+
+    async fn transactions(
+        &self,
+        sending: &Sending<'_>,
+        line: &mut Option<Line>,
+        due: Vec<usize>,
+    ) -> Vec<Told> {
+        let way = &sending.work.way;
+        let (mut left, mut told, mut reconnected) = (due, Vec::new(), false);
+        for round in 0..TRANSACTIONS_MAX {
+            if left.is_empty() {
+                break;
+            }
+            if line.as_ref().is_some_and(|open| open.messages >= way.shape.messages_per_connection)
+                && let Some(spent) = line.take()
+            {
+                self.hang_up(spent).await;
+            }
+            if line.is_none() {
+                match self.dial(sending.wired, way, Wish::NONE, sending.deadline).await {
+                    Ok(open) => *line = Some(open),
+                    Err(NoLine::Failed(failure)) => {
+                        told.extend(left.drain(..).map(|at| failure.told(at)));
+                        break;
+                    }
+                    Err(NoLine::Full | NoLine::OutOfTime) => break,
+                }
+            }
+            let Some(open) = line.as_mut() else { break };
+            if round > 0 {
+                let recipients =
+                    u32::try_from(left.len().min(way.shape.recipients_per_message)).unwrap_or(u32::MAX);
+                if self.leave_at(&open.seat, sending.work.job.lane, recipients, way).await.is_err() {
+                    break;
+                }
+            }
+            let now: Vec<usize> = left.iter().copied().take(way.shape.recipients_per_message).collect();
+            let report = self.transact(sending, open, &now).await;
+            let used_up = report.recipients.iter().any(|o| matches!(o, Outcome::Reconnect { .. }));
+            let again_later = take_report(sending.wired, open, &now, &report, &mut told, &mut left);
+            if report.connection != After::Reusable
+                && let Some(gone) = line.take()
+            {
+                self.hang_up(gone).await;
+            }
+            if used_up && !reconnected {
+                // Not counted, once: what it said of this connection says nothing of the message.
+                reconnected = true;
+                left.extend(withdraw(&mut told, Action::Reconnect));
+                continue;
+            }
+            left.extend(again_later);
+            if used_up {
+                break;
+            }
+        }
+        told
+    }
+
+    async fn transact(&self, sending: &Sending<'_>, line: &mut Line, recipients: &[usize]) -> Report {
+        let (transaction, guarantee) = {
+            let row = sending.row.lock().await;
+            let addresses: Vec<Address> =
+                recipients.iter().map(|at| row.recipients[*at].address.clone()).collect();
+            let domain = sending.wired.policy.mta.return_path_domain.as_ref();
+            let transaction = Transaction {
+                mail_from: mail_from(&row, domain, &self.return_path_key),
+                recipients: addresses,
+                prefix: Bytes::new(),
+                body: sending.body.clone(),
+                content: match row.facts.content {
+                    Content::SevenBit => ContentKind::SevenBit,
+                    Content::EightBit => ContentKind::EightBit,
+                },
+                smtputf8: match row.facts.header {
+                    HeaderCharset::Ascii => SmtpUtf8::NotNeeded,
+                    HeaderCharset::Utf8 => SmtpUtf8::Needed,
+                },
+            };
+            (transaction, row.facts.guarantee)
+        };
+        line.messages += 1;
+        let job = &sending.work.job;
+        let before_dot = self.before_dot(&sending.row, job, guarantee);
+        let dialogue = line.connection.transact(&transaction, sending.deadline, before_dot);
+        tokio::pin!(dialogue);
+        let mut next_renewal = Instant::now() + LEASE - RENEW_WITHIN;
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut dialogue => return report,
+                () = tokio::time::sleep_until(next_renewal) => {
+                    // A lease that cannot be renewed is found out before the dot; after it, at the settlement.
+                    let mut row = sending.row.lock().await;
+                    if let Err(error) = self.renew(&mut row, job, Dot::Before).await {
+                        tracing::warn!(%error, "a lease could not be renewed");
+                    }
+                    next_renewal = Instant::now() + LEASE - RENEW_WITHIN;
+                }
+            }
+        }
+    }
+
+    /// Just before the message's octets: the row is still ours, and `at-most-once` has written that the dot is near.
+    async fn before_dot(&self, row: &Mutex<Row>, job: &Job, guarantee: Guarantee) -> Proceed {
+        let mut row = row.lock().await;
+        let lease_holds = row.lease.since(self.ambient.now()) > Duration::from_secs(5);
+        let dot = match guarantee {
+            Guarantee::AtLeastOnce if lease_holds => return Proceed::Send,
+            Guarantee::AtLeastOnce => Dot::Before,
+            Guarantee::AtMostOnce => Dot::Near,
+        };
+        match self.renew(&mut row, job, dot).await {
+            Ok(true) => Proceed::Send,
+            Ok(false) => Proceed::Withhold,
+            Err(error) => {
+                tracing::warn!(%error, "the dot could not be written down; the message waits");
+                Proceed::Withhold
+            }
+        }
+    }
+
+    /// The two refusals that one other way may answer: a host that does not relay (another host), a host that does
+    /// not understand (plainer words).
+    async fn second_try(&self, sending: &Sending<'_>, seats_held: u32, told: &mut Vec<Told>) {
+        let relay =
+            |t: &Told| t.verdict.category == Category::RelayDenied && t.verdict.action == Action::Bounce;
+        let protocol = |t: &Told| {
+            t.verdict.category == Category::Protocol
+                && t.verdict.action == Action::Bounce
+                && t.reply.is_some()
+                && t.detail.is_none()
+        };
+        let wish = if let Some(t) = told.iter().find(|t| relay(t)) {
+            Wish { not: t.ip, manner: Manner::Full }
+        } else if told.iter().any(protocol) {
+            Wish { not: None, manner: Manner::Plain }
+        } else {
+            return;
+        };
+        // The seat this try needs may be the one the line has.
+        if seats_held >= sending.work.way.shape.connections {
+            return;
+        }
+        let Ok(mut other) = self.dial(sending.wired, &sending.work.way, wish, sending.deadline).await else {
+            return;
+        };
+        let (again, mut rest): (Vec<Told>, Vec<Told>) = told.drain(..).partition(|t| relay(t) || protocol(t));
+        let recipients: Vec<usize> = again.iter().map(|t| t.recipient).collect();
+        let report = self.transact(sending, &mut other, &recipients).await;
+        let mut left = recipients.clone();
+        take_report(sending.wired, &other, &recipients, &report, &mut rest, &mut left);
+        // Who got no second answer keeps the first.
+        rest.extend(again.into_iter().filter(|t| left.contains(&t.recipient)));
+        if wish.manner == Manner::Plain {
+            self.remember_habits(other.connection.peer().addr, other.connection.habits());
+        }
+        self.hang_up(other).await;
+        *told = rest;
+    }
+}
+
+/// Adds what a transaction came to; takes those it is final for out of `left`, and gives back those who are asked
+/// again in the next transaction.
+fn take_report(
+    wired: &Wired,
+    line: &Line,
+    asked: &[usize],
+    report: &Report,
+    told: &mut Vec<Told>,
+    left: &mut Vec<usize>,
+) -> Vec<usize> {
+    let by = Answered { host: &line.host, ip: line.ip, tls: line.connection.tls(), recipients: asked.len() };
+    let mut again = Vec::new();
+    for (nth, (at, outcome)) in asked.iter().zip(&report.recipients).enumerate() {
+        left.retain(|other| other != at);
+        if matches!(outcome, Outcome::NextTransaction { .. }) && nth > 0 {
+            again.push(*at);
+            continue;
+        }
+        told.extend(of_recipient(*at, nth, outcome, &by, &wired.classifier));
+    }
+    again
+}
+
+/// Takes back what was told with this action: these recipients are tried again.
+fn withdraw(told: &mut Vec<Told>, action: Action) -> Vec<usize> {
+    let withdrawn = told.iter().filter(|t| t.verdict.action == action).map(|t| t.recipient).collect();
+    told.retain(|t| t.verdict.action != action);
+    withdrawn
+}

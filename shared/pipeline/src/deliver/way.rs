@@ -1,0 +1,178 @@
+//! From a job's domain to where it goes: the smarthost its policy names, the sandbox, or the domain's MX hosts,
+//! with the site's limits and the TLS it takes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use posthaste_mail::Domain;
+use posthaste_policy::file::EgressName;
+use posthaste_policy::pacing::{Pace, REACH_BULK, REACH_TRANSACTIONAL};
+use posthaste_policy::{Hosts, Place, Policy, Rate, SiteName, Smarthost, TlsMode, Trouble};
+use posthaste_route::{MailHosts, Source};
+
+use super::outcome::{Failure, of_route};
+use super::wired::Wired;
+use crate::row::{Job, Realm};
+
+/// Where the sandbox receiver takes a domain's mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SandboxWay {
+    /// To these hosts, in order.
+    Hosts(Vec<(String, SocketAddr)>),
+    /// The domain says that it takes no mail.
+    NullMx,
+    /// Its name servers fail.
+    ServFail,
+    /// It does not exist.
+    NoSuchDomain,
+}
+
+/// The sandbox's answer to MX look-ups.
+pub trait SandboxWays: Send + Sync {
+    /// Where mail for a domain goes.
+    fn way(&self, domain: &Domain) -> SandboxWay;
+}
+
+/// Connections to one site of the sandbox: enough for any test, and a bound all the same.
+const SANDBOX_CONNECTIONS: u32 = 20;
+
+/// How a job's mail leaves.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    /// Jobs of one trunk may share connections: same egress, hosts, TLS and route.
+    pub trunk: String,
+    /// The receiver, for limits and views.
+    pub site: SiteName,
+    /// The egress.
+    pub egress: EgressName,
+    /// Whom to connect to.
+    pub to: To,
+    /// What the site may be given.
+    pub shape: Shape,
+    /// The TLS to insist on.
+    pub tls: TlsMode,
+}
+
+/// Whom to connect to.
+#[derive(Debug, Clone)]
+pub(super) enum To {
+    /// The domain's mail hosts.
+    Mx(Arc<MailHosts>),
+    /// A relay.
+    Smarthost(Smarthost),
+    /// The sandbox receiver.
+    Sandbox(Vec<(String, SocketAddr)>),
+}
+
+/// What a site may be given.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shape {
+    pub rate: Rate,
+    pub burst: u32,
+    pub connections: u32,
+    pub messages_per_connection: u32,
+    pub recipients_per_message: usize,
+}
+
+impl Shape {
+    /// What to ask of the pacer for a lane.
+    pub fn pace(&self, lane: posthaste_mail::Lane) -> Pace {
+        let reach = match lane {
+            posthaste_mail::Lane::Transactional => REACH_TRANSACTIONAL,
+            posthaste_mail::Lane::Bulk => REACH_BULK,
+        };
+        Pace { rate: self.rate, burst: self.burst, reach }
+    }
+
+    fn of(policy: &Policy, place: &Place<'_>) -> (Self, EgressName) {
+        let limits = policy.limits(place);
+        let shape = Self {
+            rate: limits.rate.value,
+            burst: limits.burst.value,
+            connections: limits.connections.value.max(1),
+            messages_per_connection: limits.messages_per_connection.value.max(1),
+            recipients_per_message: usize::try_from(limits.recipients_per_message.value).unwrap_or(1).max(1),
+        };
+        (shape, limits.egress.value)
+    }
+}
+
+/// Finds the way of a job, or why there is none.
+pub(super) async fn find(
+    wired: &Wired,
+    sandbox: Option<&dyn SandboxWays>,
+    domain: &Domain,
+    job: &Job,
+) -> Result<Way, Failure> {
+    if job.realm == Realm::Sandbox {
+        return sandbox_way(&wired.policy, sandbox, domain, job);
+    }
+    let policy = &wired.policy;
+    if let Some(smarthost) = policy.route(domain) {
+        return Ok(smarthost_way(policy, smarthost, domain, job));
+    }
+    let route = wired.resolver.mx(domain).await.map_err(|error| of_route(&error))?;
+    let names: Vec<Domain> = route.hosts().iter().map(|mx| mx.host.clone()).collect();
+    let hosts = if route.source() == Source::Implicit { Hosts::Implicit } else { Hosts::Mx(&names) };
+    let site = policy.site_of(hosts, domain);
+    let place = Place { site: &site, hosts: &names, domain };
+    let (shape, egress) = Shape::of(policy, &place);
+    let tls = policy.tls_for(&place, job.tls);
+    let mut sorted: Vec<&str> = names.iter().map(Domain::as_str).collect();
+    sorted.sort_unstable();
+    // A rule for one domain gives it numbers of its own, so it gets a trunk of its own.
+    let own = policy
+        .shaping
+        .iter()
+        .any(|rule| matches!(&rule.matches, posthaste_policy::file::Matches::Domain(d) if d == domain));
+    let whose = if own { domain.as_str() } else { "" };
+    let trunk = format!("mx {} {tls} {whose} {}", egress.as_str(), sorted.join(","));
+    Ok(Way { trunk, site, egress, to: To::Mx(route), shape, tls })
+}
+
+fn smarthost_way(policy: &Policy, smarthost: &Smarthost, domain: &Domain, job: &Job) -> Way {
+    let site = smarthost.site();
+    let (shape, egress) = Shape::of(policy, &Place { site: &site, hosts: &[], domain });
+    let tls = job.tls.map_or(smarthost.tls, |asked| smarthost.tls.and(asked));
+    let trunk = format!("smarthost {} {tls} {site}", egress.as_str());
+    Way { trunk, site, egress, to: To::Smarthost(smarthost.clone()), shape, tls }
+}
+
+fn sandbox_way(
+    policy: &Policy,
+    sandbox: Option<&dyn SandboxWays>,
+    domain: &Domain,
+    job: &Job,
+) -> Result<Way, Failure> {
+    let Some(sandbox) = sandbox else {
+        return Err(Failure::of_trouble(&Trouble::NoRoute, "no sandbox receiver runs here"));
+    };
+    let hosts = match sandbox.way(domain) {
+        SandboxWay::Hosts(hosts) => hosts,
+        SandboxWay::NullMx => {
+            return Err(Failure::of_trouble(
+                &Trouble::NullMx,
+                "the sandbox domain accepts no mail (null MX)",
+            ));
+        }
+        SandboxWay::ServFail => {
+            let trouble = Trouble::DnsFailed { detail: "SERVFAIL".to_owned() };
+            return Err(Failure::of_trouble(&trouble, "the sandbox domain's name servers fail"));
+        }
+        SandboxWay::NoSuchDomain => {
+            return Err(Failure::of_trouble(&Trouble::NoSuchDomain, "the sandbox domain does not exist"));
+        }
+    };
+    let site = policy.site_of(Hosts::Sandbox, domain);
+    let egress = policy.default_egress().name.clone();
+    let tls = job.tls.unwrap_or(TlsMode::Opportunistic);
+    let trunk = format!("sandbox {tls} {domain}");
+    let shape = Shape {
+        rate: Rate::Unlimited,
+        burst: 1,
+        connections: SANDBOX_CONNECTIONS,
+        messages_per_connection: 1_000,
+        recipients_per_message: 100,
+    };
+    Ok(Way { trunk, site, egress, to: To::Sandbox(hosts), shape, tls })
+}

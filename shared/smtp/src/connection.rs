@@ -13,8 +13,8 @@ use crate::dialogue::exchange::{Action, Answered, Exchange, Finished, Owed, Rset
 use crate::dialogue::opening::{Again, Failure, Opening, Parting, Step};
 use crate::wire::{command, stuffing};
 use crate::{
-    After, Capabilities, ConnectFailure, Habits, Hello, Loss, OpenError, Outcome, Peer, Proceed, Report,
-    Session, Timeouts, TlsContext, TlsFacts, Transaction, WhyUnsent, tls,
+    After, Capabilities, ConnectFailure, Habits, Hello, Loss, Manner, OpenError, Outcome, Peer, Proceed,
+    Report, Session, Timeouts, TlsContext, TlsFacts, Transaction, WhyUnsent, tls,
 };
 
 /// TCP keepalive's first probe and interval. 60 s: NAT gateways forget a flow that is idle for 350 s, and a peer
@@ -294,6 +294,12 @@ impl Connection {
     /// Says goodbye without waiting for the answer.
     pub async fn quit(mut self) {
         if !self.closed {
+            if self.owed == Owed::Rset && !self.is_pipelining() {
+                let wait =
+                    Wait { at_most: self.timeouts.quit, deadline: Instant::now() + self.timeouts.quit };
+                // One command at a time; what the peer says to it does not matter any more.
+                let _ = self.channel.answer(wait).await;
+            }
             command::quit(&mut self.channel.out);
             self.channel.part(self.timeouts.quit).await;
         }
@@ -400,6 +406,10 @@ impl Connection {
         let connection = if self.closed { After::Closed { last: None } } else { After::Spent };
         let outcome = Outcome::Reconnect { reply: None };
         Report { recipients: vec![outcome; tx.recipients.len()], connection, dot_at: None, round_trips: 0 }
+    }
+
+    fn is_pipelining(&self) -> bool {
+        self.capabilities.pipelining && self.habits.manner == Manner::Full
     }
 
     fn is_spent(&self) -> bool {

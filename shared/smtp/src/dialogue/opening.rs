@@ -139,7 +139,9 @@ impl<'a> Opening<'a> {
     /// The peer went away, or took too long, or spoke no SMTP.
     pub(crate) fn lost(&self, how: Loss) -> Step {
         let again = match self.state {
-            State::Helo { ehlo: EhloWas::Refused } if how == Loss::Closed => Again::WithHelo,
+            State::Helo { ehlo: EhloWas::Refused } if matches!(how, Loss::Closed | Loss::WriteFailed(_)) => {
+                Again::WithHelo
+            }
             _ => Again::No,
         };
         let error = OpenError::Lost { stage: self.stage(), how };

@@ -114,7 +114,9 @@ fn a_peer_may_answer_or_leave_while_the_message_is_written() {
     check(100_000, "R 5000\nD 250 ok already\nZ", "lost body garbage; closed -; 2 trips, no dot");
     check(100_000, "R 5000\nD ??\nZ", "lost body garbage; closed -; 2 trips, no dot");
     // A reply too many is not the reply to the message.
-    check(100, "D 250 and another\nX", "ambiguous closed; closed -; 2 trips, dot");
+    check(100, "S 250 and another\nZ", "lost body garbage; closed -; 1 trips, no dot");
+    check(100, "S 554 on second thoughts\nZ", "refused body 554; closed 554; 1 trips, no dot");
+    check(100, "X", "lost body closed; closed -; 1 trips, no dot");
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn a_peer_that_reads_no_more_is_given_up() {
         C DATA
         S 250 ok\\n250 ok\\n354 go
     ";
-    let dripping = "250-".to_owned() + &"x".repeat(170);
+    let dripping = "250-".to_owned() + &"x".repeat(250);
     Case { body: long(100_000), pipe: 4096, ..Case::default() }
         .check(&format!("{deaf}\nD {dripping}\nR 10\nX"), "lost body timed out; closed -; 2 trips, no dot");
 }

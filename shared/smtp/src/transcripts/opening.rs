@@ -41,7 +41,7 @@ fn ehlo_that_is_unknown_becomes_helo() {
             &format!("S 220 mx\nC EHLO us.example\nS {code} what\nC HELO us.example\nS 250 mx\n{SENT}"),
             &format!("{helo}\n{DELIVERED}"),
         );
-        check(&format!("S 220 mx\nC EHLO us.example\nS {code} what\nX"), "lost ehlo closed");
+        check(&format!("S 220 mx\nC EHLO us.example\nS {code} what\nX"), "lost ehlo write failed");
     }
     check("S 220 mx\nC EHLO us.example\nS 500 what\nC HELO us.example\nS 550 no\nC QUIT", "replied ehlo 550");
     let habits = Habits { hello: Hello::Helo, ..Habits::default() };

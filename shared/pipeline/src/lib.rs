@@ -12,3 +12,4 @@ pub mod intake;
 pub mod machine;
 pub mod row;
 pub mod stores;
+pub mod view;

@@ -1,0 +1,61 @@
+//! An event of the feed.
+
+use std::collections::BTreeMap;
+
+use posthaste_mail::{Address, EventId, Lane, MessageId, Tenant, Timestamp};
+use serde::Serialize;
+
+use super::message::AttemptView;
+use super::{rfc3339, rfc3339_if};
+use crate::effect::{Event, EventKind};
+
+/// One event, as in the feed and, without its cursor, on the bus.
+#[derive(Debug, Clone, Serialize)]
+pub struct EventView<'a> {
+    /// Where the feed goes on after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The same over replays.
+    pub event_id: &'a EventId,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    /// The message.
+    pub message_id: &'a MessageId,
+    /// Whose it is.
+    pub tenant: &'a Tenant,
+    /// The mailbox.
+    pub recipient: &'a Address,
+    /// The caller's labels.
+    pub tags: &'a BTreeMap<String, String>,
+    /// The lane.
+    pub lane: Lane,
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: Timestamp,
+    /// The attempt that made it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptView<'a>>,
+    /// When it is tried next, for a deferral.
+    #[serde(serialize_with = "rfc3339_if", skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+impl<'a> EventView<'a> {
+    /// How an event looks.
+    pub fn of(event: &'a Event, cursor: Option<u64>) -> Self {
+        Self {
+            cursor: cursor.map(|cursor| cursor.to_string()),
+            event_id: &event.event_id,
+            kind: event.kind,
+            message_id: &event.message_id,
+            tenant: &event.tenant,
+            recipient: &event.recipient,
+            tags: &event.tags,
+            lane: event.lane,
+            at: event.at,
+            attempt: event.attempt.as_ref().map(AttemptView::of),
+            next_attempt_at: event.next_attempt_at,
+        }
+    }
+}

@@ -6,14 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use posthaste_mail::{Address, ReversePath};
-
 use crate::command::{self, Command, Mail, Rcpt};
-use crate::feedback::{self, Feedback, FeedbackKind};
+use crate::feedback::Feedback;
 use crate::octets::{self, Body, Fed, Flaw, Line};
-use crate::store::Kept;
+use crate::transaction::{Arrival, Transaction};
 use crate::{Face, MESSAGE_OCTETS_MAX, RECIPIENTS_MAX, Replied, Script, Shared, reply};
+use bytes::{Buf, BytesMut};
 
 /// Commands that are none, or out of order, until the connection is closed: somebody is guessing.
 const ERRORS_MAX: u32 = 20;
@@ -58,26 +56,6 @@ pub(crate) struct Dialogue {
 struct Greeted {
     name: String,
     extended: bool,
-}
-
-struct Transaction {
-    from: ReversePath,
-    smtputf8: bool,
-    xid: Option<String>,
-    to: Vec<(Address, Script)>,
-    refused: usize,
-}
-
-impl Transaction {
-    /// What counters know the message by.
-    fn key(&self) -> String {
-        self.xid.as_ref().map_or_else(|| format!("from {}", self.from), |xid| format!("xid {xid}"))
-    }
-
-    /// Whether one recipient's script answers for the whole message.
-    fn is_taken_alone(&self) -> bool {
-        self.to.first().is_some_and(|(_, script)| script.acts_at_dot())
-    }
 }
 
 impl Dialogue {
@@ -217,8 +195,7 @@ impl Dialogue {
             say(out, reply::TOO_BIG);
             return None;
         }
-        let Mail { from, smtputf8, xid, .. } = mail;
-        self.transaction = Some(Transaction { from, smtputf8, xid, to: Vec::new(), refused: 0 });
+        self.transaction = Some(Transaction::new(mail));
         say(out, reply::MAIL_OK);
         None
     }
@@ -235,7 +212,7 @@ impl Dialogue {
         } else if transaction.to.len() >= RECIPIENTS_MAX {
             Some(reply::TOO_MANY_RECIPIENTS.to_owned())
         } else {
-            refusal_of(&self.shared, transaction, script, &to)
+            transaction.refusal(&self.shared, script, &to)
         };
         let Some(refusal) = refusal else {
             transaction.to.push((to, script));
@@ -308,10 +285,7 @@ impl Dialogue {
             say(out, reply::SPAM);
             return None;
         }
-        let lost = script == Script::Drop && {
-            let key = transaction.key();
-            transaction.to.iter().any(|(to, _)| self.shared.store().count_below(&key, to, 1))
-        };
+        let lost = transaction.loses_its_reply(&self.shared);
         let replied = if lost { Replied::Lost } else { Replied::Accepted };
         self.keep(transaction, raw, replied);
         match script {
@@ -325,38 +299,12 @@ impl Dialogue {
     }
 
     fn keep(&mut self, transaction: Transaction, raw: bytes::Bytes, reply: Replied) {
-        // A message without an id of its own may be followed by another from the same sender: scripts start anew.
-        if transaction.xid.is_none() && reply == Replied::Accepted {
-            let key = transaction.key();
-            for (to, script) in &transaction.to {
-                if matches!(script, Script::Defer { .. } | Script::Throttle { .. } | Script::Drop) {
-                    self.shared.store().forget(&key, to);
-                }
-            }
-        }
-        let reporting: Vec<(FeedbackKind, Address)> = transaction
-            .to
-            .iter()
-            .filter_map(|(to, script)| Some((report_of(*script)?, to.clone())))
-            .collect();
-        let kept = Kept {
-            number: 0,
-            received_at: self.shared.now(),
+        let arrival = Arrival {
             helo: self.greeted.as_ref().map_or_else(String::new, |greeted| greeted.name.clone()),
             tls: self.tls,
-            mail_from: transaction.from,
-            rcpt_to: transaction.to.into_iter().map(|(to, _)| to).collect(),
-            xid: transaction.xid,
             reply,
-            raw,
         };
-        let about = if reporting.is_empty() { None } else { Some(kept.clone()) };
-        let number = self.shared.store().keep(kept, &self.shared.config.limits);
-        if let Some(kept) = about {
-            let (id, host) = (self.shared.id(number), &self.shared.hostname);
-            let report = |(kind, to): &(FeedbackKind, Address)| feedback::report(*kind, to, &kept, &id, host);
-            self.reports.extend(reporting.iter().filter_map(report));
-        }
+        self.reports.extend(transaction.keep(&self.shared, arrival, raw));
     }
 
     /// Refuses what is no fault of a recipient or a message, and closes when that happens too often.
@@ -373,33 +321,6 @@ impl Dialogue {
 impl Drop for Dialogue {
     fn drop(&mut self) {
         self.shared.release(self.reserved);
-    }
-}
-
-/// What a recipient's script says at RCPT; scripts that count are counted here.
-fn refusal_of(shared: &Shared, transaction: &Transaction, script: Script, to: &Address) -> Option<String> {
-    if let Script::Defer { times } | Script::Throttle { times } = script
-        && !shared.store().count_below(&transaction.key(), to, times)
-    {
-        return None;
-    }
-    reply::rcpt_refused(script, to)
-}
-
-fn report_of(script: Script) -> Option<FeedbackKind> {
-    match script {
-        Script::Complaint => Some(FeedbackKind::Complaint),
-        Script::LateBounce => Some(FeedbackKind::LateBounce),
-        Script::Accept
-        | Script::Bounce
-        | Script::Defer { .. }
-        | Script::MailboxFull
-        | Script::Blocked
-        | Script::Unauthenticated
-        | Script::Throttle { .. }
-        | Script::Spam
-        | Script::Slow { .. }
-        | Script::Drop => None,
     }
 }
 

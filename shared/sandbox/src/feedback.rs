@@ -19,7 +19,8 @@ pub enum FeedbackKind {
     LateBounce,
 }
 
-/// One report on its way to the message's MAIL FROM.
+/// One report on its way to the message's MAIL FROM. It is handed over once the acceptance it follows is written, so
+/// it may come before the sender has settled the delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feedback {
     /// What it tells.
@@ -87,6 +88,8 @@ impl Parts<'_> {
 
     fn late_bounce(&self) -> Vec<u8> {
         let (date, to, host) = (self.kept.received_at.rfc5322(), self.recipient, self.host);
+        // RFC 6533 3 for addresses that are not ASCII.
+        let kind = if to.needs_smtputf8() { "utf-8" } else { "rfc822" };
         let reply = format!("550 5.1.1 <{to}>: Recipient address rejected: User unknown");
         let xid = self
             .kept
@@ -95,7 +98,7 @@ impl Parts<'_> {
             .map(|xid| format!("Original-Envelope-Id: {xid}\r\n"))
             .unwrap_or_default();
         let machine = format!(
-            "{xid}Reporting-MTA: dns; {host}\r\nArrival-Date: {date}\r\n\r\nFinal-Recipient: rfc822; {to}\r\n\
+            "{xid}Reporting-MTA: dns; {host}\r\nArrival-Date: {date}\r\n\r\nFinal-Recipient: {kind}; {to}\r\n\
              Action: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mailstore.{host}\r\nDiagnostic-Code: smtp; {reply}\r\n\
              Last-Attempt-Date: {date}\r\n",
         );
@@ -143,6 +146,9 @@ impl Parts<'_> {
 
 /// The header section, whole lines of it only.
 fn headers(raw: &[u8]) -> &[u8] {
+    if raw.starts_with(b"\r\n") {
+        return &[];
+    }
     let end = memchr::memmem::find(raw, b"\r\n\r\n").map_or(raw.len(), |at| at + 2);
     if end <= HEADERS_OCTETS_MAX {
         return &raw[..end];

@@ -20,6 +20,7 @@ mod script;
 mod serve;
 mod store;
 mod tls;
+mod transaction;
 #[cfg(test)]
 mod transcripts;
 
@@ -27,16 +28,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
-use posthaste_mail::{Address, Domain, Timestamp};
+use posthaste_mail::{Domain, Timestamp};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 
 pub use feedback::{Feedback, FeedbackKind};
 pub use listen::{Addresses, Listening};
-pub use received::{Attachment, Received, Replied, Selection, Summary};
+pub use received::{Attachment, Received, Replied, Selection, Summary, TEXT_OCTETS_MAX};
 pub use script::{DomainScript, Face, REFUSALS_MAX, SLOW_SECONDS_MAX, Script};
 pub use store::Limits;
 
+use received::Wanted;
 use store::{Kept, Store};
 
 /// Largest message taken, in octets; announced by SIZE. What the largest receivers take.
@@ -182,9 +184,10 @@ impl Sandbox {
             },
         };
         // Copies of the few that were asked for, so that headers are read outside the lock.
+        let wanted = Wanted::by(selection.to);
         let found: Vec<Kept> = {
             let store = self.0.store();
-            store.newest(before).filter(|kept| selection.takes(kept)).take(selection.limit).cloned().collect()
+            store.newest(before).filter(|kept| wanted.takes(kept)).take(selection.limit).cloned().collect()
         };
         found.iter().map(|kept| Summary::of(kept, self.0.id(kept.number))).collect()
     }
@@ -202,8 +205,8 @@ impl Sandbox {
 
     /// Forgets what was received by `to` (an address, or `@domain`), or everything; says how much that was. Counters stay.
     pub fn delete_messages(&self, to: Option<&str>) -> usize {
-        let selection = Selection { to, ..Selection::default() };
-        self.0.store().delete(|kept| selection.takes(kept))
+        let wanted = Wanted::by(to);
+        self.0.store().delete(|kept| wanted.takes(kept))
     }
 
     /// Forgets messages and counters: every script starts anew.
@@ -262,16 +265,5 @@ impl Shared {
         if let Err(error) = sender.try_send(report) {
             tracing::warn!(%error, "the sandbox lost a report: nobody took it");
         }
-    }
-}
-
-/// Whether `to` names this recipient: the whole address, or `@domain`; case does not matter.
-fn names(to: &str, recipient: &Address) -> bool {
-    match to.strip_prefix('@') {
-        Some(domain) => recipient.domain().as_str().eq_ignore_ascii_case(domain),
-        None => match Address::parse(to) {
-            Ok(to) => to.folded() == recipient.folded(),
-            Err(_) => false,
-        },
     }
 }

@@ -184,8 +184,11 @@ mod tests {
         check(&[&[b'x'; LINE_OCTETS_MAX + 1][..], b"\r\n"].concat(), Line::TooLong);
     }
 
+    /// What a body came to, and the octets after its end.
+    type Outcome<'a> = (Result<&'a [u8], Flaw>, &'a [u8]);
+
     /// However the octets are cut, the outcome is the same.
-    fn check_body(input: &[u8], expected: Option<(Result<&[u8], Flaw>, &[u8])>) {
+    fn check_body(input: &[u8], expected: Option<Outcome<'_>>) {
         for step in [1, 2, 3, input.len()] {
             let mut body = Body::default();
             let (mut got, mut at) = (None, 0);

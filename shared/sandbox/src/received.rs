@@ -6,6 +6,9 @@ use serde::{Serialize, Serializer};
 
 use crate::store::Kept;
 
+/// Longest text and longest HTML of [`Received`] in octets: for reading; the raw message has the rest.
+pub const TEXT_OCTETS_MAX: usize = 1 << 20;
+
 /// How the final dot was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,9 +37,42 @@ impl Default for Selection<'_> {
     }
 }
 
-impl Selection<'_> {
+/// [`Selection::to`], read once.
+pub(crate) enum Wanted {
+    Everything,
+    /// Received at this domain, lower case.
+    Domain(String),
+    /// Received by this address; its local part in lower case beside it.
+    Address(Address, String),
+    /// What was asked for is no address.
+    Nothing,
+}
+
+impl Wanted {
+    pub(crate) fn by(to: Option<&str>) -> Self {
+        match to {
+            None => Self::Everything,
+            Some(to) => match (to.strip_prefix('@'), Address::parse(to)) {
+                (Some(domain), _) => Self::Domain(domain.to_ascii_lowercase()),
+                (None, Ok(address)) => {
+                    let local = address.local().to_lowercase();
+                    Self::Address(address, local)
+                }
+                (None, Err(_)) => Self::Nothing,
+            },
+        }
+    }
+
     pub(crate) fn takes(&self, kept: &Kept) -> bool {
-        self.to.is_none_or(|to| kept.rcpt_to.iter().any(|recipient| crate::names(to, recipient)))
+        match self {
+            Self::Everything => true,
+            Self::Domain(domain) => kept.rcpt_to.iter().any(|to| to.domain().as_str() == domain),
+            Self::Address(address, local) => kept
+                .rcpt_to
+                .iter()
+                .any(|to| to.domain() == address.domain() && to.local().to_lowercase() == *local),
+            Self::Nothing => false,
+        }
     }
 }
 
@@ -78,9 +114,9 @@ pub struct Received {
     pub summary: Summary,
     /// The header fields in their order, unfolded but not decoded.
     pub headers: Vec<(String, String)>,
-    /// The plain text, decoded.
+    /// The plain text, decoded, at most [`TEXT_OCTETS_MAX`].
     pub text: Option<String>,
-    /// The HTML, decoded.
+    /// The HTML, decoded, at most [`TEXT_OCTETS_MAX`].
     pub html: Option<String>,
     /// What is attached.
     pub attachments: Vec<Attachment>,
@@ -152,12 +188,18 @@ impl Received {
             text: text
                 .filter(|part| part.is_text() && !part.is_text_html())
                 .and_then(|p| p.text_contents())
-                .map(str::to_owned),
-            html: html.filter(|part| part.is_text_html()).and_then(|p| p.text_contents()).map(str::to_owned),
+                .map(shown),
+            html: html.filter(|part| part.is_text_html()).and_then(|p| p.text_contents()).map(shown),
             attachments,
             summary,
         }
     }
+}
+
+/// A text as far as it is shown.
+fn shown(text: &str) -> String {
+    let end = (0..=text.len().min(TEXT_OCTETS_MAX)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text[..end].to_owned()
 }
 
 /// A folded field on one line (RFC 5322 2.2.3).

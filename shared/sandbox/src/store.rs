@@ -12,7 +12,7 @@ use posthaste_mail::{Address, ReversePath, Timestamp};
 pub struct Limits {
     /// Messages kept; the oldest go.
     pub messages: usize,
-    /// Octets of kept messages; the oldest go, the newest stays whatever its size.
+    /// Octets of kept messages and envelopes; the oldest go, the newest stays whatever its size.
     pub octets: usize,
     /// Octets of messages that are still being received, over all connections; past it the dot is answered 452 4.3.1.
     pub octets_in_flight: usize,
@@ -44,6 +44,19 @@ pub(crate) struct Kept {
     pub(crate) raw: Bytes,
 }
 
+/// What a message or an address takes beside its octets, roughly: pointers, lengths, the allocator's share.
+const OVERHEAD_OCTETS: usize = 64;
+
+impl Kept {
+    /// What it weighs against [`Limits::octets`]: a thousand recipients of an empty message are no small thing.
+    fn octets(&self) -> usize {
+        let recipients =
+            self.rcpt_to.iter().map(|to| to.local().len() + to.domain().as_str().len() + OVERHEAD_OCTETS);
+        let envelope = self.helo.len() + self.xid.as_ref().map_or(0, String::len) + recipients.sum::<usize>();
+        self.raw.len() + envelope + 4 * OVERHEAD_OCTETS
+    }
+}
+
 /// Messages and counters.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -59,11 +72,11 @@ impl Store {
     pub(crate) fn keep(&mut self, mut message: Kept, limits: &Limits) -> u64 {
         self.numbered += 1;
         message.number = self.numbered;
-        self.octets += message.raw.len();
+        self.octets += message.octets();
         self.kept.push_back(message);
         while self.kept.len() > 1 && (self.kept.len() > limits.messages || self.octets > limits.octets) {
             if let Some(gone) = self.kept.pop_front() {
-                self.octets -= gone.raw.len();
+                self.octets -= gone.octets();
             }
         }
         self.numbered
@@ -84,7 +97,7 @@ impl Store {
     pub(crate) fn delete(&mut self, gone: impl Fn(&Kept) -> bool) -> usize {
         let count = self.kept.len();
         self.kept.retain(|kept| !gone(kept));
-        self.octets = self.kept.iter().map(|kept| kept.raw.len()).sum();
+        self.octets = self.kept.iter().map(Kept::octets).sum();
         count - self.kept.len()
     }
 
@@ -153,12 +166,13 @@ mod tests {
             }
             let numbers: Vec<u64> = store.newest(None).map(|kept| kept.number).collect();
             assert_eq!(numbers, expected, "{limits:?} {sizes:?}");
-            assert_eq!(store.octets, store.kept.iter().map(|k| k.raw.len()).sum::<usize>());
+            assert_eq!(store.octets, store.kept.iter().map(Kept::octets).sum::<usize>());
         };
-        check((2, 1_000), &[10, 10, 10], &[3, 2]);
-        check((9, 25), &[10, 10, 10], &[3, 2]);
-        check((9, 25), &[10, 10, 99], &[3]);
-        check((9, 25), &[99, 10, 10], &[3, 2]);
+        check((2, 100_000), &[10, 10, 10], &[3, 2]);
+        check((9, 25_000), &[10_000, 10_000, 10_000], &[3, 2]);
+        check((9, 25_000), &[10_000, 10_000, 99_000], &[3]);
+        check((9, 25_000), &[99_000, 10_000, 10_000], &[3, 2]);
+        check((9, 1_000), &[0, 0, 0, 0], &[4, 3]);
     }
 
     #[test]
@@ -168,7 +182,7 @@ mod tests {
             store.keep(message(size), &limits);
         }
         assert_eq!(store.delete(|kept| kept.raw.len() == 2), 1);
-        assert_eq!(store.octets, 4);
+        assert_eq!(store.octets, store.kept.iter().map(Kept::octets).sum::<usize>());
         assert!(store.get(2).is_none() && store.get(3).is_some());
         assert_eq!(store.newest(Some(3)).map(|k| k.number).collect::<Vec<_>>(), [1]);
         store.clear();

@@ -1,0 +1,79 @@
+"""SIGKILL under load: what was promised is kept, and the one window that repeats is counted."""
+
+import collections
+import http.client
+import random
+import threading
+import time
+
+from harness.api import Api
+from harness.wait import until
+
+SUBMISSIONS = 500
+THREADS = 8
+KILLS = 3
+# The window is from the final dot's line to our settlement; what the receiver's clock, ours and the kill's own
+# delivery differ by lies within this.
+WINDOW_S = 1.0
+
+
+def test_every_202_is_delivered_whatever_is_killed(world, capsys):
+    mx = world.receiver("mx1.example.net", "example.net", dot=lambda s, m: time.sleep(0.02))
+    server = world.server()
+    url = [server.api.url]
+    accepted, kills, stop = {}, [], threading.Event()
+    todo = collections.deque(range(SUBMISSIONS))
+
+    def submit():
+        while True:
+            try:
+                n = todo.popleft()
+            except IndexError:
+                return
+            # What a caller does who got no answer: the same again, under the same key.
+            while not stop.is_set():
+                try:
+                    answer = Api(url[0]).submit("ann@example.net", key=f"n{n}", subject=f"number {n}")
+                except (OSError, http.client.HTTPException):
+                    time.sleep(0.05)
+                    continue
+                if answer.status == 202:
+                    accepted[n] = answer.json["id"]
+                    break
+                assert answer.status in (429, 503), answer.body
+
+    threads = [threading.Thread(target=submit, daemon=True) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    chance = random.Random(2)
+    try:
+        for k in range(KILLS):
+            goal = (k + 1) * SUBMISSIONS // (KILLS + 1)
+            until(lambda: len(accepted) >= goal or len(mx.taken) >= goal, f"{goal} accepted", 60)
+            time.sleep(chance.uniform(0, 0.1))
+            server.kill()
+            kills.append(time.time())
+            server.start()
+            url[0] = server.api.url
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive(), "not everything was accepted within a minute"
+    finally:
+        stop.set()
+    assert len(accepted) == SUBMISSIONS
+
+    def numbers():
+        return collections.Counter(m.header("Subject") for m in list(mx.taken))
+
+    until(lambda: len(numbers()) == SUBMISSIONS, lambda: f"all delivered; {len(numbers())} are", 90)
+    for id in accepted.values():
+        server.api.follow(id, "delivered")
+    copies = {s: c for s, c in numbers().items() if c > 1}
+    for subject in copies:
+        first = min(m.at for m in mx.taken if m.header("Subject") == subject)
+        assert any(first - WINDOW_S <= kill <= first + WINDOW_S for kill in kills), (
+            f"{subject} came {copies[subject]} times, and no kill fell into its window")
+    assert sum(c - 1 for c in copies.values()) <= KILLS * 10, "more copies than connections at the kills"
+    with capsys.disabled():
+        print(f"\n{SUBMISSIONS} submissions, {KILLS} kills: {len(accepted)} accepted, {len(numbers())} delivered, "
+              f"{sum(copies.values()) - len(copies)} copies, all in the window")

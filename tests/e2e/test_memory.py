@@ -1,0 +1,37 @@
+"""Memory does not grow with what waits."""
+
+from harness.wait import until
+
+WAITING = 20_000
+RESIDENT_MAX = 100_000_000
+# As many submissions as a batch holds.
+BATCH = 500
+
+
+def test_twenty_thousand_waiting_messages_fit(world, capsys):
+    world.names.mx("example.net", (10, "mx1.example.net"))
+    world.dead_host("mx1.example.net")
+    server = world.server(schedule='["10m"]')
+    defaults = {"from": "hello@acme.example", "subject": "waits", "text": "x" * 2000}
+    for start in range(0, WAITING, BATCH):
+        batch = {"defaults": defaults,
+                 "messages": [{"to": [f"u{start + n}@example.net"]} for n in range(BATCH)]}
+        results = server.api.post("/v1/messages:batch", batch).expect(200).json["results"]
+        assert {r["status"] for r in results} == {202}
+
+    def tried():
+        page = server.api.get("/v1/messages", recipient="u0@example.net").json["messages"]
+        last = server.api.get("/v1/messages", recipient=f"u{WAITING - 1}@example.net").json["messages"]
+        return page and last and page[0]["status"] == last[0]["status"] == "deferred"
+
+    most = [0]
+
+    def sampled():
+        most[0] = max(most[0], server.resident_bytes())
+        return tried()
+
+    until(sampled, "the first and the last tried", 120, every_s=0.25)
+    with capsys.disabled():
+        print(f"\n{WAITING} waiting: {server.resident_bytes() / 1e6:.0f} MB resident, "
+              f"{server.resident_bytes(peak=True) / 1e6:.0f} MB at the peak")
+    assert server.resident_bytes(peak=True) < RESIDENT_MAX

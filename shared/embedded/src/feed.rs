@@ -1,0 +1,84 @@
+//! The feed of events, in the order of their commits.
+
+use posthaste_mail::{MessageId, Tenant};
+use posthaste_pipeline::effect::Event;
+use posthaste_pipeline::stores::{Feed, StoreError};
+use rusqlite::params;
+
+use crate::fault::Fault;
+use crate::writer::Tx;
+use crate::{Embedded, document};
+
+/// Events of one page.
+const PAGE_MAX: usize = 1_000;
+/// Events of one message told at once: a thousand recipients, a few tries each.
+const OF_MESSAGE_MAX: usize = 20_000;
+
+/// Tells an event, once.
+pub(crate) fn put(tx: &mut Tx<'_>, event: &Event, doc: &[u8]) -> Result<(), Fault> {
+    tx.statement(
+        "INSERT INTO events (tenant, message, id, at, doc) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (message, id) DO NOTHING",
+    )?
+    .execute(params![
+        event.tenant.as_str(),
+        event.message_id.as_str(),
+        event.event_id.as_str(),
+        event.at.0,
+        doc
+    ])?;
+    Ok(())
+}
+
+#[async_trait::async_trait]
+impl Feed for Embedded {
+    async fn after(
+        &self,
+        tenant: &Tenant,
+        cursor: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Event)>, StoreError> {
+        let tenant = tenant.clone();
+        let cursor = i64::try_from(cursor).unwrap_or(i64::MAX);
+        let read = self.readers().query(move |reading| {
+            let mut statement = reading.statement(
+                "SELECT cursor, doc FROM events WHERE tenant = ?1 AND cursor > ?2 ORDER BY cursor LIMIT ?3",
+            )?;
+            let mut rows = statement.query(params![tenant.as_str(), cursor, limit.min(PAGE_MAX)])?;
+            let mut events = Vec::new();
+            while let Some(row) = rows.next()? {
+                let doc = row.get_ref(1)?.as_blob().unwrap_or_default();
+                events.push((row.get(0)?, document::read("an event", doc)?));
+            }
+            Ok(events)
+        });
+        read.await
+    }
+
+    async fn of_message(&self, tenant: &Tenant, id: &MessageId) -> Result<Vec<Event>, StoreError> {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let read = self.readers().query(move |reading| {
+            let mut statement = reading.statement(
+                "SELECT doc FROM events WHERE message = ?1 AND tenant = ?2 ORDER BY cursor LIMIT ?3",
+            )?;
+            let mut rows = statement.query(params![id.as_str(), tenant.as_str(), OF_MESSAGE_MAX])?;
+            let mut events = Vec::new();
+            while let Some(row) = rows.next()? {
+                events.push(document::read("an event", row.get_ref(0)?.as_blob().unwrap_or_default())?);
+            }
+            Ok(events)
+        });
+        read.await
+    }
+
+    async fn latest(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        let tenant = tenant.clone();
+        let read = self.readers().query(move |reading| {
+            let latest = reading
+                .statement("SELECT coalesce(max(cursor), 0) FROM events WHERE tenant = ?1")?
+                .query_row([tenant.as_str()], |row| row.get(0))?;
+            Ok(latest)
+        });
+        read.await
+    }
+}

@@ -1,0 +1,308 @@
+//! Rows, their steps and what finds them again.
+
+use std::collections::HashMap;
+
+use posthaste_mail::{Domain, MessageId, PartKey, Tenant, Timestamp};
+use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
+use posthaste_pipeline::row::{Job, Row, State};
+use posthaste_pipeline::stores::{Applied, Found, Ledger, Search, SearchBy, StoreError, WaitingGroup};
+use rusqlite::{OptionalExtension, params};
+
+use crate::fault::Fault;
+use crate::readers::Reading;
+use crate::rows::{self, Prepared};
+use crate::writer::Tx;
+use crate::{Embedded, dead_letters, document, feed, queue, suppressions};
+
+/// Ids of one page, rows of one look at what is overdue: bounds the memory of one answer.
+const PAGE_MAX: usize = 1_000;
+/// Groups of one answer; those with the most rows are told.
+const GROUPS_MAX: usize = 10_000;
+
+/// An effect with its document made.
+pub(crate) enum PreparedEffect {
+    Row(Box<Prepared>),
+    Job(Job, Vec<u8>),
+    Suppress(Box<Suppression>, Vec<u8>),
+    Event(Box<Event>, Vec<u8>),
+    DeadLetter(Box<DeadLetter>, Vec<u8>),
+}
+
+impl PreparedEffect {
+    fn new(effect: Effect) -> Result<Self, StoreError> {
+        Ok(match effect {
+            Effect::Row(row) => Self::Row(Box::new(Prepared::insert(*row)?)),
+            Effect::Job(job) => {
+                let doc = document::write(&job)?;
+                Self::Job(job, doc)
+            }
+            Effect::Suppress(entry) => {
+                let doc = document::write(&entry)?;
+                Self::Suppress(Box::new(entry), doc)
+            }
+            Effect::Event(event) => {
+                let doc = document::write(&*event)?;
+                Self::Event(event, doc)
+            }
+            Effect::DeadLetter(letter) => {
+                let doc = document::write(&letter)?;
+                Self::DeadLetter(Box::new(letter), doc)
+            }
+        })
+    }
+
+    fn octets(&self) -> usize {
+        match self {
+            Self::Row(row) => row.octets(),
+            Self::Job(_, doc) | Self::Suppress(_, doc) | Self::Event(_, doc) | Self::DeadLetter(_, doc) => {
+                doc.len()
+            }
+        }
+    }
+
+    fn perform(&self, tx: &mut Tx<'_>) -> Result<(), Fault> {
+        match self {
+            Self::Row(row) => rows::insert(tx, row).map(|_| ()),
+            Self::Job(job, doc) => queue::put(tx, job, doc),
+            Self::Suppress(entry, doc) => suppressions::put_unless_longer(tx, entry, doc),
+            Self::Event(event, doc) => feed::put(tx, event, doc),
+            Self::DeadLetter(letter, doc) => dead_letters::put(tx, letter, doc),
+        }
+    }
+}
+
+/// A step with its documents made.
+struct PreparedStep {
+    expect: u64,
+    row: Prepared,
+    effects: Vec<PreparedEffect>,
+}
+
+impl PreparedStep {
+    fn new(step: Step) -> Result<Self, StoreError> {
+        let mut row = step.row;
+        row.version = step.expect + 1;
+        let row = if step.expect == 0 { Prepared::insert(row)? } else { Prepared::update(row)? };
+        let effects = step.effects.into_iter().map(PreparedEffect::new).collect::<Result<_, _>>()?;
+        Ok(Self { expect: step.expect, row, effects })
+    }
+
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Applied, Fault> {
+        if rows::write(tx, self.expect, &self.row)? == Applied::Stale {
+            return Ok(Applied::Stale);
+        }
+        for effect in &self.effects {
+            effect.perform(tx)?;
+        }
+        Ok(Applied::Yes)
+    }
+
+    /// Lets go of the message of a row that will not be sent in the next moments.
+    fn release_body(&self, embedded: &Embedded) {
+        if !matches!(self.row.row.state, State::Queued | State::Sending | State::Split) {
+            embedded.shared().bodies.forget(&self.row.row.facts.spool);
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Ledger for Embedded {
+    async fn read(&self, keys: &[PartKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        let mut found: Vec<Option<Row>> =
+            keys.iter().map(|key| self.shared().rows.get(key).map(|slot| Row::clone(&slot.row))).collect();
+        let missing: Vec<(usize, PartKey)> = keys
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| found[*at].is_none())
+            .map(|(at, key)| (at, key.clone()))
+            .collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let read = self.readers().query(move |reading| {
+            let mut statement = reading.statement("SELECT doc FROM rows WHERE message = ?1 AND part = ?2")?;
+            let mut read = Vec::with_capacity(missing.len());
+            for (at, key) in missing {
+                let doc = statement
+                    .query_row(params![key.message.as_str(), key.part], |row| row.get::<_, Vec<u8>>(0))
+                    .optional()?;
+                read.push((at, doc.map(|doc| document::read("a row", &doc)).transpose()?));
+            }
+            Ok(read)
+        });
+        for (at, row) in read.await? {
+            found[at] = row;
+        }
+        Ok(found)
+    }
+
+    async fn apply(&self, steps: Vec<Step>) -> Result<Vec<Applied>, StoreError> {
+        let steps = steps.into_iter().map(PreparedStep::new).collect::<Result<Vec<_>, _>>()?;
+        for step in &steps {
+            step.release_body(self);
+        }
+        let octets = steps
+            .iter()
+            .map(|step| step.row.octets() + step.effects.iter().map(PreparedEffect::octets).sum::<usize>())
+            .sum();
+        self.writer().ask(octets, move |tx| steps.iter().map(|step| step.apply(tx)).collect()).await
+    }
+
+    async fn perform(&self, effects: Vec<Effect>) -> Result<(), StoreError> {
+        let effects = effects.into_iter().map(PreparedEffect::new).collect::<Result<Vec<_>, _>>()?;
+        let octets = effects.iter().map(PreparedEffect::octets).sum();
+        self.writer().ask(octets, move |tx| effects.iter().try_for_each(|effect| effect.perform(tx))).await
+    }
+
+    async fn message(&self, tenant: &Tenant, id: &MessageId) -> Result<Vec<Row>, StoreError> {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let read = self.readers().query(move |reading| {
+            documents(
+                reading
+                    .statement("SELECT doc FROM rows WHERE message = ?1 AND tenant = ?2 ORDER BY part")?
+                    .query(params![id.as_str(), tenant.as_str()])?,
+            )
+        });
+        read.await
+    }
+
+    async fn find(&self, search: &Search) -> Result<Found, StoreError> {
+        let search = Search { limit: search.limit.clamp(1, PAGE_MAX), ..search.clone() };
+        let before = match &search.after {
+            None => i64::MAX,
+            // A cursor that is none of ours stands behind everything.
+            Some(after) => after.parse().unwrap_or(i64::MIN),
+        };
+        self.readers().query(move |reading| find(reading, &search, before)).await
+    }
+
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let limit = limit.min(PAGE_MAX);
+        let read = self.readers().query(move |reading| {
+            documents(
+                reading
+                    .statement(
+                        "SELECT rows.doc FROM open CROSS JOIN rows ON rows.seq = open.seq
+                         WHERE open.wake IS NOT NULL AND open.wake <= ?1 ORDER BY open.wake, open.seq LIMIT ?2",
+                    )?
+                    .query(params![now.0, limit])?,
+            )
+        });
+        read.await
+    }
+
+    async fn waiting(&self, tenant: Option<&Tenant>) -> Result<Vec<WaitingGroup>, StoreError> {
+        let tenant = tenant.cloned();
+        self.readers().query(move |reading| waiting(reading, tenant.as_ref())).await
+    }
+}
+
+/// The rows whose documents a query gives.
+fn documents(mut rows: rusqlite::Rows<'_>) -> Result<Vec<Row>, Fault> {
+    let mut read = Vec::new();
+    while let Some(row) = rows.next()? {
+        read.push(document::read("a row", row.get_ref(0)?.as_blob().unwrap_or_default())?);
+    }
+    Ok(read)
+}
+
+/// One page of ids that arrived before `before`.
+fn find(reading: &Reading<'_>, search: &Search, before: i64) -> Result<Found, Fault> {
+    let mut statement = reading.statement(
+        "SELECT rows.seq, rows.message, rows.doc FROM lookups CROSS JOIN rows ON rows.seq = lookups.seq
+         WHERE lookups.key = ?1 AND lookups.seq < ?2 AND rows.tenant = ?3 ORDER BY lookups.seq DESC",
+    )?;
+    let key = rows::lookup(search.tenant.as_str(), &search.by);
+    let mut entries = statement.query(params![key, before, search.tenant.as_str()])?;
+    let mut found = Found::default();
+    let mut last = before;
+    while let Some(entry) = entries.next()? {
+        if search.by != SearchBy::All {
+            let row: Row = document::read("a row", entry.get_ref(2)?.as_blob().unwrap_or_default())?;
+            if !rows::matches(&row, &search.by) {
+                continue;
+            }
+        }
+        if found.ids.len() == search.limit {
+            found.next = Some(last.to_string());
+            break;
+        }
+        last = entry.get(0)?;
+        let id: String = entry.get(1)?;
+        found.ids.push(MessageId::parse(&id).ok_or_else(|| Fault::Unreadable(format!("message id `{id}`")))?);
+    }
+    Ok(found)
+}
+
+/// What is known of a group while its rows go by.
+struct Gathered {
+    group: WaitingGroup,
+    /// The row that is due next: those that wait before those being sent, then by time.
+    next: (bool, i64),
+    next_seq: i64,
+}
+
+fn waiting(reading: &Reading<'_>, tenant: Option<&Tenant>) -> Result<Vec<WaitingGroup>, Fault> {
+    let mut statement = reading.statement(
+        "SELECT seq, sending, domain, site, accepted, due, expires FROM open WHERE ?1 IS NULL OR tenant = ?1",
+    )?;
+    let mut open = statement.query([tenant.map(Tenant::as_str)])?;
+    let mut groups: HashMap<(Option<String>, Option<String>), Gathered> = HashMap::new();
+    while let Some(row) = open.next()? {
+        let (seq, sending): (i64, bool) = (row.get(0)?, row.get(1)?);
+        let (accepted, due, expires) = (Timestamp(row.get(4)?), row.get(5)?, Timestamp(row.get(6)?));
+        let next = (sending, due);
+        groups
+            .entry((row.get(2)?, row.get(3)?))
+            .and_modify(|known| {
+                known.group.count += 1;
+                known.group.sending += u64::from(sending);
+                known.group.oldest = known.group.oldest.min(accepted);
+                known.group.first_expiry = known.group.first_expiry.min(expires);
+                if next < known.next {
+                    (known.next, known.next_seq) = (next, seq);
+                }
+            })
+            .or_insert_with(|| Gathered {
+                group: WaitingGroup {
+                    domain: None,
+                    site: None,
+                    count: 1,
+                    sending: u64::from(sending),
+                    oldest: accepted,
+                    next_due: Timestamp(due),
+                    first_expiry: expires,
+                    sample: PartKey { message: MessageId::derived(&[]), part: 0 },
+                },
+                next,
+                next_seq: seq,
+            });
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by(|(a_name, a), (b_name, b)| {
+        b.group.count.cmp(&a.group.count).then_with(|| a_name.cmp(b_name))
+    });
+    groups.truncate(GROUPS_MAX);
+    groups.into_iter().map(|(name, gathered)| name_group(reading, name, gathered)).collect()
+}
+
+/// Gives a group its domain, its site and the row that is due next.
+fn name_group(
+    reading: &Reading<'_>,
+    (domain, site): (Option<String>, Option<String>),
+    gathered: Gathered,
+) -> Result<WaitingGroup, Fault> {
+    let unreadable = |what: &str| Fault::Unreadable(format!("`{what}` in the list of open rows"));
+    let (message, part): (String, u16) = reading
+        .statement("SELECT message, part FROM rows WHERE seq = ?1")?
+        .query_row([gathered.next_seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let message = MessageId::parse(&message).ok_or_else(|| unreadable(&message))?;
+    let domain = domain.map(|text| Domain::parse(&text).map_err(|_| unreadable(&text))).transpose()?;
+    Ok(WaitingGroup {
+        domain,
+        site,
+        next_due: Timestamp(gathered.next.1),
+        sample: PartKey { message, part },
+        ..gathered.group
+    })
+}

@@ -1,0 +1,194 @@
+//! Removes what is past its retention, a little at a time, so that nothing else has to wait for it.
+//!
+//! A message goes as a whole: only when each of its parts is there and final, and the last of them has been so for
+//! long enough. Its octets may go earlier than its rows; events and places of dead letters go by their own age. The
+//! file does not shrink: SQLite writes what comes next into the room that is free.
+
+use std::time::Duration;
+
+use posthaste_mail::{MessageId, PartKey, Timestamp};
+use posthaste_pipeline::row::{Row, State};
+use posthaste_pipeline::stores::StoreError;
+use rusqlite::{OptionalExtension, params};
+
+use crate::fault::Fault;
+use crate::rows::lookups;
+use crate::writer::Tx;
+use crate::{Embedded, document};
+
+/// Final rows looked at in one transaction: some milliseconds.
+const BATCH_ROWS: usize = 64;
+/// Events and dead letters removed in one transaction.
+const BATCH_EVENTS: usize = 256;
+/// The mark up to which messages' octets are removed.
+const SPOOL_MARK: &str = "spool";
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Messages with all their rows.
+    pub messages: u64,
+    /// Messages' octets.
+    pub spooled: u64,
+    /// Events.
+    pub events: u64,
+    /// Places of dead letters that had been taken off their list.
+    pub dead_letters: u64,
+}
+
+/// How far one look through `final` has come.
+type Mark = (i64, i64);
+const START: Mark = (i64::MIN, i64::MIN);
+
+impl Embedded {
+    /// Removes rows and events older than `ledger_keep` and messages' octets older than `spool_keep`, counted from
+    /// the end of each message. One at a time, please: a second one finds nothing, but looks.
+    pub async fn purge(
+        &self,
+        now: Timestamp,
+        ledger_keep: Duration,
+        spool_keep: Duration,
+    ) -> Result<Purged, StoreError> {
+        let mut purged = Purged::default();
+        let until = now.minus(spool_keep).0;
+        loop {
+            let (removed, is_more) = self.writer().ask(0, move |tx| empty_spool(tx, until)).await?;
+            purged.spooled += removed;
+            if !is_more {
+                break;
+            }
+        }
+        let until = now.minus(ledger_keep).0;
+        let mut mark = START;
+        loop {
+            let (removed, next) = self.writer().ask(0, move |tx| drop_messages(tx, mark, until)).await?;
+            purged.messages += removed;
+            let Some(next) = next else { break };
+            mark = next;
+        }
+        purged.events = self.purge_old(until, drop_events).await?;
+        purged.dead_letters = self.purge_old(until, drop_dead_letters).await?;
+        Ok(purged)
+    }
+
+    async fn purge_old(
+        &self,
+        until: i64,
+        step: fn(&mut Tx<'_>, i64) -> Result<usize, Fault>,
+    ) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let now_removed = self.writer().ask(0, move |tx| step(tx, until)).await?;
+            removed += now_removed as u64;
+            if now_removed < BATCH_EVENTS {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+fn drop_events(tx: &mut Tx<'_>, until: i64) -> Result<usize, Fault> {
+    // The oldest by cursor, as long as they are old: times may be a little out of order, a look at all is not worth it.
+    let sql = "DELETE FROM events WHERE at <= ?1 AND cursor IN (SELECT cursor FROM events ORDER BY cursor LIMIT ?2)";
+    Ok(tx.statement(sql)?.execute(params![until, BATCH_EVENTS])?)
+}
+
+fn drop_dead_letters(tx: &mut Tx<'_>, until: i64) -> Result<usize, Fault> {
+    let sql = "DELETE FROM dead WHERE seq IN (SELECT seq FROM dead WHERE doc IS NULL AND at <= ?1 LIMIT ?2)";
+    Ok(tx.statement(sql)?.execute(params![until, BATCH_EVENTS])?)
+}
+
+/// The next rows after `mark` that became final until then.
+fn finals(tx: &Tx<'_>, mark: Mark, until: i64) -> Result<Vec<Mark>, Fault> {
+    let mut statement = tx.statement(
+        "SELECT at, seq FROM final WHERE (at, seq) > (?1, ?2) AND at <= ?3 ORDER BY at, seq LIMIT ?4",
+    )?;
+    let found = statement
+        .query_map(params![mark.0, mark.1, until, BATCH_ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// One message with all its rows, each with its place and when it became final.
+struct Whole {
+    id: MessageId,
+    rows: Vec<(i64, i64, Row)>,
+}
+
+/// The message of a final row, if all of it is there and final until then.
+fn whole(tx: &Tx<'_>, seq: i64, until: i64) -> Result<Option<Whole>, Fault> {
+    let message: Option<String> = tx
+        .statement("SELECT message FROM rows WHERE seq = ?1")?
+        .query_row([seq], |row| row.get(0))
+        .optional()?;
+    let Some(message) = message else { return Ok(None) };
+    let mut statement =
+        tx.statement("SELECT seq, final_at, doc FROM rows WHERE message = ?1 ORDER BY part")?;
+    let mut found = statement.query([&message])?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        let Some(at) = row.get::<_, Option<i64>>(1)?.filter(|at| *at <= until) else { return Ok(None) };
+        rows.push((row.get(0)?, at, document::read("a row", row.get_ref(2)?.as_blob().unwrap_or_default())?));
+    }
+    let is_whole = rows.first().is_some_and(|(_, _, head): &(i64, i64, Row)| {
+        head.state != State::Split || rows.len() == head.parts.len() + 1
+    });
+    let id =
+        MessageId::parse(&message).ok_or_else(|| Fault::Unreadable(format!("message id `{message}`")))?;
+    Ok(is_whole.then_some(Whole { id, rows }))
+}
+
+fn drop_spooled(tx: &Tx<'_>, message: &Whole) -> Result<u64, Fault> {
+    let Some((_, _, head)) = message.rows.first() else { return Ok(0) };
+    let name = &head.facts.spool;
+    let removed = tx
+        .statement("DELETE FROM spool WHERE key = ?1 AND name = ?2")?
+        .execute(params![document::key(&[name]), name])?;
+    Ok(removed as u64)
+}
+
+/// Removes octets from where the last time ended; says how many and whether there may be more. A message is looked
+/// at with the last of its rows to become final, so the mark never has to go back; one that an old clock put behind
+/// the mark keeps its octets as long as its rows.
+fn empty_spool(tx: &mut Tx<'_>, until: i64) -> Result<(u64, bool), Fault> {
+    let mark = tx
+        .statement("SELECT at, seq FROM marks WHERE name = ?1")?
+        .query_row([SPOOL_MARK], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .unwrap_or(START);
+    let batch = finals(tx, mark, until)?;
+    let mut removed = 0;
+    for (_, seq) in &batch {
+        if let Some(message) = whole(tx, *seq, until)? {
+            removed += drop_spooled(tx, &message)?;
+            if let Some((_, _, head)) = message.rows.into_iter().next() {
+                tx.then.push(Box::new(move |shared| shared.bodies.forget(&head.facts.spool)));
+            }
+        }
+    }
+    if let Some((at, seq)) = batch.last() {
+        tx.statement("INSERT OR REPLACE INTO marks (name, at, seq) VALUES (?1, ?2, ?3)")?
+            .execute(params![SPOOL_MARK, at, seq])?;
+    }
+    Ok((removed, batch.len() == BATCH_ROWS))
+}
+
+/// Removes messages after `mark`; says how many and where to go on, if there is more.
+fn drop_messages(tx: &mut Tx<'_>, mark: Mark, until: i64) -> Result<(u64, Option<Mark>), Fault> {
+    let batch = finals(tx, mark, until)?;
+    let mut removed = 0;
+    for (_, seq) in &batch {
+        let Some(message) = whole(tx, *seq, until)? else { continue };
+        drop_spooled(tx, &message)?;
+        for (seq, at, row) in message.rows {
+            for key in lookups(&row) {
+                tx.statement("DELETE FROM lookups WHERE key = ?1 AND seq = ?2")?.execute([key, seq])?;
+            }
+            tx.statement("DELETE FROM final WHERE at = ?1 AND seq = ?2")?.execute([at, seq])?;
+            tx.statement("DELETE FROM rows WHERE seq = ?1")?.execute([seq])?;
+            tx.rows.insert(PartKey { message: message.id.clone(), part: row.key.part }, None);
+        }
+        removed += 1;
+    }
+    let is_more = batch.len() == BATCH_ROWS;
+    Ok((removed, batch.last().copied().filter(|_| is_more)))
+}

@@ -1,0 +1,170 @@
+//! The tables, in one place, and how one version of them becomes the next.
+//!
+//! | table | holds | found by |
+//! |---|---|---|
+//! | `rows` | each row of the ledger as JSON, with its version | message and part; `seq` is the order of arrival |
+//! | `open` | what queries need of rows that are not final, so that they need not read any document | `seq`, `wake` |
+//! | `final` | when each final row became it, for retention | time |
+//! | `lookups` | a hash of tenant and recipient, tag, or nothing → `seq` of part 0 | newest first |
+//! | `spool` | messages; apart from rows, so that no scan of rows reads one | a hash of the name |
+//! | `jobs` | the work queue | lane and the time from which each is visible |
+//! | `suppressions` | one entry a mailbox, lane and realm | tenant and folded address |
+//! | `events` | the feed; `cursor` is never used twice | tenant and cursor; message and id, once |
+//! | `dead` | dead letters; one taken off keeps its place without its document, so that pages stay put | arrival |
+//! | `holds`, `secrets`, `marks` | few and small | name |
+//!
+//! Documents are JSON and not a compact format: rows have tagged enums and fields left out when empty, which only
+//! formats that describe themselves read back, and a field added later needs no migration.
+//!
+//! Everything that grows is written where the last write was (`seq`, `cursor`, time), save the indexes by message
+//! and the hashes: a page that several operations of a group touch is written once.
+
+use rusqlite::Connection;
+
+use crate::fault::OpenError;
+
+/// Octets of a page. Larger than the default 4,096: a 10 KB message is one overflow page and a bit.
+const PAGE_OCTETS: u32 = 8192;
+/// KiB of pages the writer keeps in memory: what a few hundred operations touch, indexes included.
+const WRITER_CACHE_KIB: u32 = 8 * 1024;
+/// KiB of pages each reader keeps; the system's page cache is behind it.
+const READER_CACHE_KIB: u32 = 1024;
+/// Milliseconds to wait for a lock that only another connection of this process can have.
+const LOCK_WAIT_MS: u64 = 5_000;
+
+/// Each makes version n + 1 out of version n.
+const MIGRATIONS: [&str; 1] = [VERSION_1];
+
+const VERSION_1: &str = "
+CREATE TABLE rows (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    message TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    final_at INTEGER,
+    doc BLOB NOT NULL
+);
+CREATE UNIQUE INDEX rows_key ON rows (message, part);
+
+CREATE TABLE open (
+    seq INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    sending INTEGER NOT NULL,
+    domain TEXT,
+    site TEXT,
+    accepted INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    wake INTEGER
+);
+CREATE INDEX open_wake ON open (wake) WHERE wake IS NOT NULL;
+
+CREATE TABLE final (
+    at INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (at, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE lookups (
+    key INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (key, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE spool (
+    seq INTEGER PRIMARY KEY,
+    key INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX spool_key ON spool (key);
+
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    lane INTEGER NOT NULL,
+    visible INTEGER NOT NULL,
+    message TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    doc BLOB NOT NULL
+);
+CREATE INDEX jobs_line ON jobs (lane, visible);
+
+CREATE TABLE suppressions (
+    tenant TEXT NOT NULL,
+    address TEXT NOT NULL,
+    realm TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    doc BLOB NOT NULL,
+    PRIMARY KEY (tenant, address, realm, lane)
+) WITHOUT ROWID;
+
+CREATE TABLE events (
+    cursor INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL,
+    message TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    doc BLOB NOT NULL
+);
+CREATE UNIQUE INDEX events_once ON events (message, id);
+CREATE INDEX events_tenant ON events (tenant);
+
+CREATE TABLE dead (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL UNIQUE,
+    at INTEGER NOT NULL,
+    doc BLOB
+);
+
+CREATE TABLE holds (id TEXT PRIMARY KEY, doc BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE secrets (name TEXT PRIMARY KEY, octets BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE marks (name TEXT PRIMARY KEY, at INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// Makes a connection the writer's: WAL, every commit synced, checkpoints only when asked for.
+pub(crate) fn prepare_writer(connection: &Connection) -> Result<(), OpenError> {
+    connection.busy_timeout(std::time::Duration::from_millis(LOCK_WAIT_MS))?;
+    connection.pragma_update(None, "page_size", PAGE_OCTETS)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+/// Makes a connection a reader's: it cannot write, by mistake neither.
+pub(crate) fn prepare_reader(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(std::time::Duration::from_millis(LOCK_WAIT_MS))?;
+    connection.pragma_update(None, "query_only", "ON")?;
+    connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Makes a connection the checkpointer's: it moves pages and keeps none.
+pub(crate) fn prepare_checkpointer(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(std::time::Duration::from_millis(LOCK_WAIT_MS))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)
+}
+
+/// Brings the tables to the version this code knows; a newer one is refused, since what it means is unknown.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let known = MIGRATIONS.len();
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let from = usize::try_from(found).ok().filter(|version| *version <= known);
+    let Some(from) = from else {
+        return Err(OpenError::UnknownVersion { found, known });
+    };
+    for (n, migration) in MIGRATIONS.iter().enumerate().skip(from) {
+        let step = connection.transaction()?;
+        step.execute_batch(migration)?;
+        step.pragma_update(None, "user_version", n + 1)?;
+        step.commit()?;
+    }
+    Ok(())
+}

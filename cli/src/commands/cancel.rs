@@ -1,0 +1,95 @@
+//! `cancel`: recalls what is not yet delivered, message by message.
+
+use std::io::Write;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::select::{Selection, text};
+use crate::client::{Api, ApiArgs, Body, segment};
+use crate::failure::{Failure, Outcome};
+use crate::screen::style::{self, paint};
+use crate::screen::{Form, Output, clean, print_json};
+
+/// Recall what is not yet delivered.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "What is being sent at this moment may still arrive; the answer says so.
+
+Examples:
+  posthaste cancel msg_0123456789abcdefghjkmnpqrs
+  posthaste cancel --tag release=v42")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    api: ApiArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args) -> Outcome {
+    let api = args.api.open()?;
+    let ids = args.selection.find(&api).await?;
+    let deed = Deed { method: Method::DELETE, after: "", done: "cancelled" };
+    each(&api, &ids, &deed, args.output.form()).await
+}
+
+/// What is asked for each message.
+pub(super) struct Deed {
+    /// The request's method.
+    pub(super) method: Method,
+    /// What follows the id in its path.
+    pub(super) after: &'static str,
+    /// What it is then, where the answer names no status.
+    pub(super) done: &'static str,
+}
+
+/// Asks it for each message in turn; one refusal does not keep the others from it.
+pub(super) async fn each(api: &Api, ids: &[String], deed: &Deed, form: Form) -> Outcome {
+    let mut answers = Vec::new();
+    let mut refused = 0;
+    let mut out = anstream::stdout();
+    for id in ids {
+        let path = format!("v1/messages/{}{}", segment(id), deed.after);
+        let answer = api.ask(deed.method.clone(), &path, &[], &[], Body::Empty).await;
+        let (answer, line) = match answer {
+            Ok(answer) => {
+                let line = told(&answer, deed);
+                (json!({"id": id, "ok": true, "answer": answer}), line)
+            }
+            Err(error) if error.may_pass() => return Err(error.into()),
+            Err(error) => {
+                refused += 1;
+                (json!({"id": id, "ok": false, "problem": error.to_string()}), paint(style::BAD, clean(&error.to_string())))
+            }
+        };
+        match form {
+            Form::People => writeln!(out, "{id}  {line}")?,
+            Form::Json => answers.push(answer),
+        }
+    }
+    match form {
+        Form::Json => print_json(&Value::Array(answers))?,
+        Form::People if ids.is_empty() => writeln!(out, "no message has that tag")?,
+        Form::People => {}
+    }
+    match refused {
+        0 => Ok(()),
+        _ if form == Form::People && ids.len() == 1 => Err(Failure::FailedTold),
+        n => Err(Failure::failed(format!("{n} of {} messages: not {}", ids.len(), deed.done))),
+    }
+}
+
+/// What became of a message, recipient by recipient where that is told.
+fn told(answer: &Value, deed: &Deed) -> String {
+    let status = Some(text(answer, "status")).filter(|status| !status.is_empty()).unwrap_or(deed.done);
+    let mut line = clean(status);
+    for (key, words) in [("may_still_be_delivered", "may still be delivered"), ("still_sending", "may still be delivered")] {
+        let names: Vec<&str> = answer[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !names.is_empty() {
+            line.push_str(&format!("; {words}: {}", clean(&names.join(", "))));
+        }
+    }
+    line
+}

@@ -1,0 +1,62 @@
+//! The commands, one file each.
+
+mod cancel;
+mod classify;
+mod policy;
+mod queue;
+mod retry;
+mod select;
+mod send;
+mod suppress;
+mod tail;
+mod trace;
+
+use std::future::Future;
+
+use crate::failure::{Failure, Outcome};
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Submit one message
+    Send(send::Args),
+    /// The timeline of one message: every attempt, the reply, the verdict, the next try
+    Trace(trace::Args),
+    /// Events as they happen
+    Tail(tail::Args),
+    /// What waits, by site and domain, and why
+    Queue(queue::Args),
+    /// Recall what is not yet delivered
+    Cancel(cancel::Args),
+    /// Try again now
+    Retry(retry::Args),
+    /// The suppression list
+    Suppress(suppress::Args),
+    /// Check a policy file, or ask what it means for a domain
+    Policy(policy::Args),
+    /// Verdicts of SMTP replies, read from stdin one a line
+    Classify(classify::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(self) -> Outcome {
+        match self {
+            Self::Send(args) => wait_for(send::run(args)),
+            Self::Trace(args) => wait_for(trace::run(args)),
+            Self::Tail(args) => wait_for(tail::run(args)),
+            Self::Queue(args) => wait_for(queue::run(args)),
+            Self::Cancel(args) => wait_for(cancel::run(args)),
+            Self::Retry(args) => wait_for(retry::run(args)),
+            Self::Suppress(args) => wait_for(suppress::run(args)),
+            Self::Policy(args) => policy::run(args),
+            Self::Classify(args) => classify::run(args),
+        }
+    }
+}
+
+/// Runs a client's one task: a thread is enough for it.
+fn wait_for(task: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))?.block_on(task)
+}

@@ -79,6 +79,7 @@ fn transaction(size: usize) -> Result<Transaction, Box<dyn std::error::Error>> {
         body: body.into(),
         content: ContentKind::SevenBit,
         smtputf8: SmtpUtf8::NotNeeded,
+        xid: None,
     })
 }
 

@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub size: Option<SizeLimit>,
     /// LIMITS (RFC 9422).
     pub limits: Limits,
+    /// `XID`, private to the sandbox receiver: MAIL takes the message's id.
+    pub xid: bool,
     /// AUTH mechanisms (RFC 4954), upper case.
     pub auth: Vec<String>,
 }
@@ -62,6 +64,7 @@ impl Capabilities {
                     let octets = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
                     found.size = Some(octets.map_or(SizeLimit::Unstated, SizeLimit::Octets));
                 }
+                "XID" => found.xid = true,
                 "LIMITS" => found.limits = Limits::read(words),
                 "AUTH" => found.add_mechanisms(words),
                 // Written so before RFC 2554 settled, and still by some for old clients' sake.

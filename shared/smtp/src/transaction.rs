@@ -1,7 +1,7 @@
 //! What one mail transaction carries.
 
 use bytes::Bytes;
-use posthaste_mail::{Address, ReversePath};
+use posthaste_mail::{Address, MessageId, ReversePath};
 
 /// Most recipients asked in one transaction (RFC 5321 4.5.3.1.8: every server takes 100); further ones are left for the next.
 pub(crate) const RECIPIENTS_MAX: usize = 100;
@@ -21,6 +21,8 @@ pub struct Transaction {
     pub content: ContentKind,
     /// Whether the message's *header* needs SMTPUTF8; addresses are looked at here.
     pub smtputf8: SmtpUtf8,
+    /// Names the message to a peer that offers `XID`, as the sandbox does, so that it can count by message.
+    pub xid: Option<MessageId>,
 }
 
 /// What the message's octets are.

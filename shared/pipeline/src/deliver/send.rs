@@ -16,7 +16,7 @@ use super::return_path::mail_from;
 use super::trunk::Work;
 use super::wired::Wired;
 use crate::machine::{LEASE, Told};
-use crate::row::{Content, Dot, Guarantee, HeaderCharset, Job, Row};
+use crate::row::{Content, Dot, Guarantee, HeaderCharset, Job, Realm, Row};
 
 /// Transactions for one row in one go: a hundred recipients at a host that takes ten at a time, and some to spare.
 const TRANSACTIONS_MAX: usize = 16;
@@ -158,6 +158,7 @@ impl Inner {
                     Content::SevenBit => ContentKind::SevenBit,
                     Content::EightBit => ContentKind::EightBit,
                 },
+                xid: (row.facts.realm == Realm::Sandbox).then(|| row.key.message.clone()),
                 smtputf8: match row.facts.header {
                     HeaderCharset::Ascii => SmtpUtf8::NotNeeded,
                     HeaderCharset::Utf8 => SmtpUtf8::Needed,

@@ -349,7 +349,7 @@ impl<'a> Exchange<'a> {
             let before = out.len();
             let command = match self.next {
                 Next::Mail => {
-                    command::mail(out, &self.tx.mail_from, self.parameters);
+                    command::mail(out, &self.tx.mail_from, self.parameters, self.tx.xid.as_ref());
                     self.next = Next::Rcpt(0);
                     Command::Mail
                 }

@@ -39,6 +39,7 @@ pub(crate) fn plan(tx: &Transaction, offer: &Capabilities, manner: Manner, domai
             size: offer.size.is_some().then_some(octets),
             eight_bit: tx.content == ContentKind::EightBit,
             smtputf8,
+            xid: offer.xid && tx.xid.is_some(),
         },
     };
     Plan { ask, outcomes, parameters }
@@ -97,6 +98,7 @@ mod tests {
             body: Bytes::from_static(b"\r\n.\r\n"),
             content: ContentKind::SevenBit,
             smtputf8: SmtpUtf8::NotNeeded,
+            xid: None,
         }
     }
 

@@ -144,6 +144,7 @@ impl Case {
             body: self.body.clone(),
             content: self.content,
             smtputf8: self.smtputf8,
+            xid: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
-use posthaste_mail::{Address, ReversePath};
+use posthaste_mail::{Address, MessageId, ReversePath};
 
 use crate::Credentials;
 
@@ -31,6 +31,8 @@ pub(crate) struct MailParameters {
     pub(crate) eight_bit: bool,
     /// `SMTPUTF8` (RFC 6531); never optional.
     pub(crate) smtputf8: bool,
+    /// `XID=`, for the sandbox.
+    pub(crate) xid: bool,
 }
 
 pub(crate) fn ehlo(out: &mut BytesMut, name: &str) {
@@ -50,7 +52,12 @@ pub(crate) fn starttls(out: &mut BytesMut) {
     out.extend_from_slice(b"STARTTLS\r\n");
 }
 
-pub(crate) fn mail(out: &mut BytesMut, from: &ReversePath, parameters: MailParameters) {
+pub(crate) fn mail(
+    out: &mut BytesMut,
+    from: &ReversePath,
+    parameters: MailParameters,
+    xid: Option<&MessageId>,
+) {
     let mut text = String::new();
     if let Some(octets) = parameters.size {
         text.push_str(" SIZE=");
@@ -61,6 +68,10 @@ pub(crate) fn mail(out: &mut BytesMut, from: &ReversePath, parameters: MailParam
     }
     if parameters.smtputf8 {
         text.push_str(" SMTPUTF8");
+    }
+    if let Some(xid) = xid.filter(|_| parameters.xid) {
+        text.push_str(" XID=");
+        text.push_str(xid.as_str());
     }
     line!(out, "MAIL FROM:<{from}>{text}");
 }
@@ -129,13 +140,13 @@ mod tests {
         let check = |got: String, expected: &str| assert_eq!(got, format!("{expected}\r\n"));
         check(written(|out| ehlo(out, "mta.example.com")), "EHLO mta.example.com");
         check(written(|out| ehlo(out, "mta\r\nRSET")), "EHLO mtaRSET");
-        let all = MailParameters { size: Some(10), eight_bit: true, smtputf8: true };
+        let all = MailParameters { size: Some(10), eight_bit: true, smtputf8: true, xid: false };
         check(
-            written(|out| mail(out, &ReversePath::Null, all)),
+            written(|out| mail(out, &ReversePath::Null, all, None)),
             "MAIL FROM:<> SIZE=10 BODY=8BITMIME SMTPUTF8",
         );
         let from = ReversePath::parse("a@b.example").unwrap();
-        check(written(|out| mail(out, &from, MailParameters::default())), "MAIL FROM:<a@b.example>");
+        check(written(|out| mail(out, &from, MailParameters::default(), None)), "MAIL FROM:<a@b.example>");
         check(
             written(|out| rcpt(out, &Address::parse("\"a b\"@c.example").unwrap())),
             "RCPT TO:<\"a b\"@c.example>",

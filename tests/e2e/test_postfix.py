@@ -10,7 +10,7 @@ SETTINGS = """\
 myhostname = mx1.example.net
 virtual_mailbox_domains = example.net
 virtual_mailbox_base = {folder}/mail
-virtual_mailbox_maps = inline:{{{{ ann@example.net=ann/, bob@example.net=bob/ }}}}
+virtual_mailbox_maps = inline:{{ ann@example.net=ann/, bob@example.net=bob/ }}
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 virtual_minimum_uid = 1
@@ -34,7 +34,7 @@ def postfix(world, authority, tmp_path_factory):
     ip = world.address()
     world.names.a("mx1.example.net", ip).mx("example.net", (10, "mx1.example.net"))
     world.names.mx("elsewhere.example", (10, "mx1.example.net"))
-    settings = SETTINGS.replace("PEM", str(pem)).replace("KEY", str(key)).replace("{{{{", "{{").replace("}}}}", "}}")
+    settings = SETTINGS.replace("PEM", str(pem)).replace("KEY", str(key))
     postfix = Postfix(tmp_path_factory.mktemp("postfix") / "mx", ip, world.port, settings).start()
     yield postfix
     postfix.stop()

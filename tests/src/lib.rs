@@ -1,1 +1,4 @@
 //! Tests that need more than one crate.
+
+#[cfg(test)]
+mod layers;

@@ -249,8 +249,8 @@ pub enum RouteMatch {
 /// A relay that takes our mail.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Smarthost {
-    /// Its name.
-    pub host: Domain,
+    /// Its name or address.
+    pub host: RelayHost,
     /// Its port.
     pub port: u16,
     /// The name of the secret to authenticate with, never the secret.
@@ -259,6 +259,52 @@ pub struct Smarthost {
     pub username: Option<String>,
     /// TLS demanded; `verify` where there is a secret.
     pub tls: TlsMode,
+}
+
+/// A relay's host: a name that is looked up, or an address that is taken as it is. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(into = "String")]
+pub enum RelayHost {
+    /// To be looked up.
+    Name(Domain),
+    /// An IPv4 or IPv6 address, and how it was written.
+    Address(IpAddr, Arc<str>),
+}
+
+impl RelayHost {
+    /// Reads a host name, an IPv4 address, or an IPv6 address with or without brackets.
+    pub fn parse(text: &str) -> Result<Self, DomainError> {
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        bare.parse().map(|ip| Self::Address(ip, bare.into())).or_else(|_| Domain::parse(text).map(Self::Name))
+    }
+
+    /// As it was written, without brackets.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Name(name) => name.as_str(),
+            Self::Address(_, text) => text,
+        }
+    }
+
+    /// The name, if it is one.
+    pub fn name(&self) -> Option<&Domain> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Address(..) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for RelayHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<RelayHost> for String {
+    fn from(host: RelayHost) -> Self {
+        host.as_str().to_owned()
+    }
 }
 
 impl Smarthost {

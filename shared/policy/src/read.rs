@@ -373,12 +373,12 @@ fn server(value: &DeValue<'_>) -> Read<SocketAddr> {
     text.parse().or_else(|_| bare()).map_err(|_| format!("`{text}` is no resolver: write \"192.0.2.53\" or \"127.0.0.1:5353\""))
 }
 
-fn smarthost(value: &DeValue<'_>) -> Read<(Domain, u16)> {
+fn smarthost(value: &DeValue<'_>) -> Read<(RelayHost, u16)> {
     let text = text(value)?;
     let expected = || format!("`{text}` is no smarthost: write \"smtp.relay.example:587\"");
     let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
     let port = port.parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(expected)?;
-    Ok((Domain::parse(host).map_err(|error| format!("{}: {error}", expected()))?, port))
+    Ok((RelayHost::parse(host).map_err(|error| format!("{}: {error}", expected()))?, port))
 }
 
 fn tls_mode(value: &DeValue<'_>) -> Read<TlsMode> {

@@ -99,9 +99,9 @@ mod tests {
         check("aspmx.l.google.com alt1.aspmx.l.google.com", "google.com");
         check("mx.example.net", "mx.example.net");
         check("mx.example.net mx.example.net", "mx.example.net");
-        check("b.example.net a.example.net", "a.example.net~57d34b4e");
-        check("a.example.net b.example.net", "a.example.net~57d34b4e");
-        check("a.example.net aspmx.l.google.com", "a.example.net~7b86b25f");
+        check("b.example.net a.example.net", "a.example.net~0845b82e");
+        check("a.example.net b.example.net", "a.example.net~0845b82e");
+        check("a.example.net aspmx.l.google.com", "a.example.net~d583ae0b");
         check("", "example.net");
     }
 

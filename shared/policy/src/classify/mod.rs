@@ -28,6 +28,9 @@ const PATTERNS_BYTES_MAX: usize = 32 << 20;
 /// The built-in rules, first match first.
 const RULES: &str = include_str!("rules.toml");
 
+/// What a rule's `mx` says for a reply whose host is not known, as when one is read from a report.
+const HOST_UNKNOWN: &str = "unknown";
+
 /// What a peer answered, and where.
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {
@@ -105,6 +108,15 @@ impl Classifier {
     }
 }
 
+/// Whether a host is a suffix or below it, in whole labels; a host that is not known is only `unknown`.
+fn is_at(host: Option<&str>, suffix: &str) -> bool {
+    let suffix = suffix.trim_start_matches('.');
+    match host {
+        None => suffix == HOST_UNKNOWN,
+        Some(host) => host.strip_suffix(suffix).is_some_and(|head| head.is_empty() || head.ends_with('.')),
+    }
+}
+
 /// Whether an answer can be about one mailbox: at RCPT, or at the dot of a transaction of one.
 fn may_blame_recipient(observed: &Observed<'_>) -> bool {
     match observed.stage {
@@ -141,15 +153,11 @@ impl Rule {
     /// Everything but the text: code, enhanced code, host, stage.
     fn fits(&self, observed: &Observed<'_>) -> bool {
         let reply = observed.reply;
-        let host = || observed.mx_host.unwrap_or("").trim_end_matches('.').to_ascii_lowercase();
-        let under = |host: &str, suffix: &str| {
-            let suffix = suffix.trim_start_matches('.');
-            host.strip_suffix(suffix).is_some_and(|head| head.is_empty() || head.ends_with('.'))
-        };
+        let host = observed.mx_host.map(|host| host.trim_end_matches('.').to_ascii_lowercase());
         (self.code.is_empty() || self.code.iter().any(|code| code.fits(reply.code)))
             && (self.enhanced.is_empty() || reply.enhanced.is_some_and(|e| self.enhanced.iter().any(|p| p.fits(e))))
             && (self.stage.is_empty() || self.stage.contains(&observed.stage))
-            && (self.mx.is_empty() || self.mx.iter().any(|suffix| under(&host(), suffix)))
+            && (self.mx.is_empty() || self.mx.iter().any(|suffix| is_at(host.as_deref(), suffix)))
     }
 
     /// The table's verdict with what the rule says otherwise; a 4xx neither bounces nor suppresses, and nobody but a
@@ -174,3 +182,6 @@ impl Rule {
     }
 }
 
+
+#[cfg(test)]
+mod corpus;

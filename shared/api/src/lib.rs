@@ -1,1 +1,80 @@
-//! Placeholder, replaced below.
+//! The HTTP API (contract section 2): requests in, use cases called, problems out.
+//!
+//! What is absent: no decision about mail is made here, nothing is stored here, no socket is opened here; the
+//! routes of what is not built yet are unknown here, as any other path. Its invariants: a caller's mistake is
+//! never a 500 but a problem that names the field (RFC 9457); a body is read once, within its limit, and all
+//! bodies together within another; a page of a foreign origin gets nothing.
+
+mod ask;
+mod authority;
+mod batch;
+mod body;
+mod events;
+mod guard;
+mod messages;
+mod pages;
+mod problem;
+mod query;
+mod queue;
+mod sandbox;
+mod suppressions;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use posthaste_pipeline::ambient::Ambient;
+use posthaste_pipeline::stores::Stores;
+use posthaste_sandbox::Sandbox;
+
+pub use authority::{Authority, Caller, Denied, OpenOnLoopback, Scope};
+pub use body::Limits;
+pub use guard::Names;
+pub use problem::Problem;
+
+/// Everything the API needs.
+pub struct App {
+    /// Time, chance and policy.
+    pub ambient: Ambient,
+    /// The store.
+    pub stores: Stores,
+    /// How much a caller may send.
+    pub limits: Limits,
+    /// Who may do what.
+    pub authority: Arc<dyn Authority>,
+    /// Under which names we are asked for.
+    pub names: Names,
+    /// The sandbox receiver, where it runs in this process.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let app = Arc::new(app);
+    Router::new()
+        .route("/v1/messages", get(messages::list).post(messages::submit))
+        .route("/v1/messages:batch", post(batch::submit))
+        // `{id}` is an id, or an id and `:retry`: a colon cannot begin a part of its own in a pattern.
+        .route("/v1/messages/{id}", get(messages::show).delete(messages::cancel).post(messages::act))
+        .route("/v1/queue", get(queue::show))
+        .route("/v1/suppressions", get(suppressions::list))
+        .route(
+            "/v1/suppressions/{address}",
+            get(suppressions::show).put(suppressions::put).delete(suppressions::remove),
+        )
+        .route("/v1/events", get(events::feed))
+        .route("/v1/sandbox", delete(sandbox::clear))
+        .route("/v1/sandbox/messages", get(sandbox::list).delete(sandbox::delete))
+        .route("/v1/sandbox/messages/{id}", get(sandbox::show))
+        .route("/v1/sandbox/messages/{id}/raw", get(sandbox::raw))
+        .route("/healthz", get(pages::health))
+        .route("/openapi.json", get(pages::openapi))
+        .route("/", get(pages::front))
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::admit))
+        .with_state(app)
+}
+
+#[cfg(test)]
+mod tests;

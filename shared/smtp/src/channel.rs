@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use crate::Loss;
-use crate::dialogue::exchange::Dot;
+use crate::dialogue::terms::Dot;
 use crate::wire::stuffing::DOT_LINE_OCTETS;
 use crate::wire::{Answer, ReplyReader};
 
@@ -47,7 +47,7 @@ pub(crate) struct Wait {
 
 impl Wait {
     pub(crate) fn until(self) -> Instant {
-        self.deadline.min(Instant::now() + self.at_most)
+        Instant::now().checked_add(self.at_most).map_or(self.deadline, |end| end.min(self.deadline))
     }
 
     /// Whose end came when `until` has come.

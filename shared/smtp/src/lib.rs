@@ -16,6 +16,7 @@ mod capabilities;
 mod channel;
 mod connection;
 mod dialogue;
+mod open;
 mod report;
 mod target;
 mod tls;
@@ -26,7 +27,8 @@ mod wire;
 mod transcripts;
 
 pub use capabilities::{Capabilities, Limits, SizeLimit};
-pub use connection::{Connection, open, open_on};
+pub use connection::Connection;
+pub use open::{open, open_on};
 pub use report::{
     After, ConnectFailure, Inability, Loss, OpenError, Outcome, Report, WhyNoAuth, WhyNoTls, WhyUnsent,
 };

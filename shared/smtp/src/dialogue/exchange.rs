@@ -3,118 +3,16 @@
 //! With PIPELINING the whole envelope goes out in one piece (RFC 2920), up to a bound that keeps either side from
 //! blocking on the other; without it one command at a time.
 
-use std::collections::VecDeque;
-
 use bytes::BytesMut;
-use posthaste_mail::{Domain, Enhanced, Reply, Stage};
+use posthaste_mail::{Enhanced, Reply, Stage};
 
 use super::garbage;
+use super::pipelining::{Command, InFlight, Pace};
 use super::plan::{Plan, plan};
+use super::terms::{Action, Answered, Dot, Finished, Owed, Rset, Terms, TimeLeft, Turn};
 use crate::wire::command::MailParameters;
 use crate::wire::{Answer, command};
-use crate::{Capabilities, Loss, Manner, Outcome, Transaction, WhyUnsent};
-
-/// Most octets of commands sent and not yet answered. 8 KiB fits any socket's buffers, so that a peer that answers
-/// before it reads on cannot block us while we block it; about 150 recipients.
-const PIPELINE_OCTETS_MAX: usize = 8 * 1024;
-/// Room kept for one more command: a path of 256 octets, quoted at worst, and its parameters.
-const COMMAND_OCTETS_ROOM: usize = 640;
-
-/// What to do next. What is to be sent first stands in the buffer.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Wait for one reply, or for the end of this stage's time.
-    Await(Stage),
-    /// The peer waits for the message (354).
-    Message,
-    /// All outcomes are known.
-    Finish,
-}
-
-/// Whether the deadline leaves the wait for the final reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TimeLeft {
-    Enough,
-    TooLittle,
-}
-
-/// Whether an octet of the final dot's line may have left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dot {
-    NotBegun,
-    Begun,
-}
-
-/// Whether the connection served a transaction before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    First,
-    Later,
-}
-
-/// A reply that is still to come from the transaction before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owed {
-    Nothing,
-    Rset,
-}
-
-/// What the connection brings to the transaction.
-pub(crate) struct Terms<'a> {
-    pub(crate) offer: &'a Capabilities,
-    pub(crate) manner: Manner,
-    pub(crate) turn: Turn,
-    pub(crate) owed: Owed,
-    pub(crate) domains_seen: &'a [Domain],
-}
-
-/// What the transaction leaves behind.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) recipients: Vec<Outcome>,
-    /// The connection is not to be used again; the reply that said so.
-    pub(crate) closed: Option<Option<Reply>>,
-    /// RSET is to be sent, or its reply still to come.
-    pub(crate) rset: Rset,
-    /// What was learned of how plain the peer wants it.
-    pub(crate) manner: Manner,
-    /// Indexes of the recipients that were asked.
-    pub(crate) asked: Vec<usize>,
-    /// Whether the final reply came.
-    pub(crate) answered: Answered,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rset {
-    NotNeeded,
-    Due,
-    /// Still that of the transaction before.
-    StillOwed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answered {
-    No,
-    FinalReply,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Command {
-    Rset,
-    Mail,
-    Rcpt(usize),
-    Data,
-}
-
-impl Command {
-    fn stage(self) -> Stage {
-        match self {
-            Self::Rset | Self::Mail => Stage::Mail,
-            Self::Rcpt(_) => Stage::Rcpt,
-            Self::Data => Stage::Data,
-        }
-    }
-}
+use crate::{Loss, Manner, Outcome, Transaction, WhyUnsent};
 
 /// What is to be sent next; a number counts the recipients to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,15 +44,13 @@ enum Phase {
 
 pub(crate) struct Exchange<'a> {
     tx: &'a Transaction,
-    pipelining: bool,
     turn: Turn,
     manner: Manner,
     ask: Vec<usize>,
     outcomes: Vec<Option<Outcome>>,
     parameters: MailParameters,
     accepted: Vec<usize>,
-    in_flight: VecDeque<(Command, usize)>,
-    in_flight_octets: usize,
+    in_flight: InFlight,
     next: Next,
     mail: Mail,
     phase: Phase,
@@ -171,15 +67,16 @@ pub(crate) struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     pub(crate) fn new(tx: &'a Transaction, terms: &Terms<'_>) -> Self {
         let Plan { ask, outcomes, parameters } = plan(tx, terms.offer, terms.manner, terms.domains_seen);
-        let mut in_flight = VecDeque::with_capacity(ask.len() + 3);
+        let together = terms.offer.pipelining && terms.manner == Manner::Full;
+        let mut in_flight =
+            InFlight::new(if together { Pace::Together } else { Pace::OneByOne }, ask.len() + 3);
         let mut rset = Rset::NotNeeded;
         if terms.owed == Owed::Rset {
-            in_flight.push_back((Command::Rset, 0));
+            in_flight.push(Command::Rset, 0);
             rset = Rset::StillOwed;
         }
         Self {
             tx,
-            pipelining: terms.offer.pipelining && terms.manner == Manner::Full,
             turn: terms.turn,
             manner: terms.manner,
             phase: if ask.is_empty() { Phase::Over } else { Phase::Envelope },
@@ -188,7 +85,6 @@ impl<'a> Exchange<'a> {
             outcomes,
             parameters,
             in_flight,
-            in_flight_octets: 0,
             next: Next::Mail,
             mail: Mail::Unanswered,
             stage: Stage::Mail,
@@ -316,8 +212,8 @@ impl<'a> Exchange<'a> {
             return Action::Finish;
         }
         self.fill(out, left);
-        if let Some((command, _)) = self.in_flight.front() {
-            self.stage = command.stage();
+        if let Some(stage) = self.in_flight.stage() {
+            self.stage = stage;
             return Action::Await(self.stage);
         }
         if self.go_ahead && !self.accepted.is_empty() {
@@ -345,7 +241,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn fill(&mut self, out: &mut BytesMut, left: TimeLeft) {
-        while self.next != Next::Nothing && self.may_send() {
+        while self.next != Next::Nothing && self.in_flight.may_send() {
             let before = out.len();
             let command = match self.next {
                 Next::Mail => {
@@ -372,15 +268,8 @@ impl<'a> Exchange<'a> {
                     Command::Data
                 }
             };
-            let octets = out.len() - before;
-            self.in_flight_octets += octets;
-            self.in_flight.push_back((command, octets));
+            self.in_flight.push(command, out.len() - before);
         }
-    }
-
-    fn may_send(&self) -> bool {
-        let room = self.in_flight_octets + COMMAND_OCTETS_ROOM <= PIPELINE_OCTETS_MAX;
-        self.in_flight.is_empty() || (self.pipelining && room)
     }
 
     fn mail_failed(&self) -> bool {
@@ -389,15 +278,13 @@ impl<'a> Exchange<'a> {
 
     /// Whether DATA can still serve somebody.
     fn has_hope(&self) -> bool {
-        let asked = self.in_flight.iter().any(|(command, _)| matches!(command, Command::Rcpt(_)));
-        !self.mail_failed() && (asked || !self.accepted.is_empty())
+        !self.mail_failed() && (self.in_flight.has_rcpt() || !self.accepted.is_empty())
     }
 
     fn envelope_replied(&mut self, answer: &Answer) {
-        let Some((command, octets)) = self.in_flight.pop_front() else {
+        let Some(command) = self.in_flight.answered() else {
             return self.lost(garbage(answer));
         };
-        self.in_flight_octets -= octets;
         let first = !std::mem::replace(&mut self.heard, true);
         let used_up = first && self.turn == Turn::Later && (answer.code == 421 || command == Command::Rset);
         if command == Command::Rset {

@@ -5,7 +5,9 @@
 
 pub(crate) mod exchange;
 pub(crate) mod opening;
+mod pipelining;
 pub(crate) mod plan;
+pub(crate) mod terms;
 
 use crate::report::Loss;
 use crate::wire::Answer;

@@ -1,5 +1,6 @@
 //! Whole dialogues as transcripts: what a scripted receiver says and expects, and what is reported of it.
 
+mod chance;
 mod message;
 mod opening;
 mod stage;

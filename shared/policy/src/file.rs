@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_mail::{Domain, Lane};
+use posthaste_mail::{Domain, DomainError, Lane};
 use serde::{Deserialize, Serialize};
 
 use crate::builtin;

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::check::check;
 use crate::classify::{CodePattern, EnhancedPattern, Rule};
 use crate::file::{
-    AddressFamily, Egress, EgressName, Matches, Policy, Route, RouteMatch, Shaping, Smarthost, Tls,
+    RelayHost,    AddressFamily, Egress, EgressName, Matches, Policy, Route, RouteMatch, Shaping, Smarthost, Tls,
 };
 use crate::rate::Rate;
 use crate::retry::RetryPolicy;

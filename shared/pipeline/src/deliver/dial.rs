@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use posthaste_mail::{Domain, Stage, Timestamp};
-use posthaste_policy::file::EgressName;
+use posthaste_mail::{Stage, Timestamp};
+use posthaste_policy::file::{EgressName, RelayHost};
 use posthaste_policy::retry::{HostTrouble, PLAINER_FOR, host_trouble, skip_for};
 use posthaste_policy::{Smarthost, TlsMode};
 use posthaste_route::{AllowPrivate, MailHosts};
@@ -186,21 +186,16 @@ impl Inner {
             addr: SocketAddr::new(ip, to.port),
             seat: key(&way.egress, way),
         };
-        if let Ok(ip) = to.host.to_string().parse::<IpAddr>() {
-            return match posthaste_route::guard::check(ip, AllowPrivate::Yes) {
-                Ok(()) => Ok(vec![door(ip)]),
-                Err(forbidden) => Err(Failure::of_trouble(
-                    &posthaste_policy::Trouble::NotAllowed { ip },
-                    &format!("the smarthost {ip} is not connected to: {forbidden}"),
-                )),
-            };
-        }
-        let host = Domain::parse(&to.host.to_string()).map_err(|error| {
-            Failure::of_trouble(
-                &posthaste_policy::Trouble::NoRoute,
-                &format!("the smarthost's name: {error}"),
-            )
-        })?;
+        let host = match &to.host {
+            RelayHost::Name(name) => name.clone(),
+            RelayHost::Address(ip, _) => {
+                let checked = posthaste_route::guard::check(*ip, AllowPrivate::Yes);
+                return checked.map(|()| vec![door(*ip)]).map_err(|forbidden| {
+                    let trouble = posthaste_policy::Trouble::NotAllowed { ip: *ip };
+                    Failure::of_trouble(&trouble, &format!("the smarthost {ip} is not connected to: {forbidden}"))
+                });
+            }
+        };
         let seed = u64::from_be_bytes(first_8(self.ambient.chance.octets()));
         let route = MailHosts::smarthost(host.clone(), host);
         let candidates = wired.resolver.candidates(&route, seed).await.map_err(|error| of_route(&error))?;

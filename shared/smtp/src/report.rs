@@ -35,7 +35,7 @@ pub enum OpenError {
         why: WhyNoTls,
     },
     /// STARTTLS was accepted and the handshake failed: no common ground, a certificate that does not verify where it
-    /// must, a close or a time-out within.
+    /// must, a close or a time-out within, or instead of the reply to STARTTLS.
     #[error("TLS handshake failed: {detail}")]
     Handshake {
         /// For people; not to be parsed.

@@ -144,7 +144,11 @@ impl<'a> Opening<'a> {
             }
             _ => Again::No,
         };
-        let error = OpenError::Lost { stage: self.stage(), how };
+        let error = match self.state {
+            // Who goes away at STARTTLS would at every attempt: to the caller it is the handshake that cannot be had.
+            State::StartTls => OpenError::Handshake { detail: format!("no reply to STARTTLS: {how}") },
+            _ => OpenError::Lost { stage: self.stage(), how },
+        };
         Step::Failed(Failure { error, parting: Parting::Close, again })
     }
 

@@ -120,6 +120,22 @@ fn a_peer_may_answer_or_leave_while_the_message_is_written() {
 }
 
 #[test]
+fn only_from_the_dots_first_octet_on_is_a_loss_ambiguous() {
+    // 96 octets of body, 3 of the dot's line, and a pipe that takes so many.
+    let check = |pipe: usize, end: &str, expected: &str| {
+        Case { body: long(96), pipe, ..Case::default() }
+            .check(&format!("{}\n{TRANSACTION}\n{end}", greeted("X")), expected);
+    };
+    check(96, "W 1\nX", "lost body write failed; closed -; 2 trips, no dot");
+    check(97, "W 1\nX", "ambiguous write failed; closed -; 2 trips, no dot");
+    check(98, "W 1\nX", "ambiguous write failed; closed -; 2 trips, no dot");
+    check(99, "W 1\nX", "ambiguous closed; closed -; 2 trips, dot");
+    check(98, "W 200\nX", "ambiguous timed out; closed -; 2 trips, no dot");
+    check(98, "D 451 disk\nX", "refused body 451; closed 451; 2 trips, no dot");
+    check(98, "D 250 ok\nX", "ambiguous garbage; closed -; 2 trips, no dot");
+}
+
+#[test]
 fn a_peer_that_reads_no_more_is_given_up() {
     let deaf = "
         S 220 mx

@@ -72,7 +72,8 @@ impl Case {
     /// Runs the script and compares what was reported: one line for opening, one for each transaction.
     ///
     /// Steps: `C line` expect it; `S line` say it (`\n` within begins another line of the same write); `B` expect the
-    /// message and its dot; `R n` read n octets; `D line` say it octet by octet, a second apart; `T` TLS handshake;
+    /// message and its dot; `R n` read n octets; `W n` wait n
+    /// seconds; `D line` say it octet by octet, a second apart; `T` TLS handshake;
     /// `X` close; `Z` say nothing more. Before anything is said, nothing further may have come.
     #[track_caller]
     fn check(self, script: &str, expected: &str) {
@@ -231,6 +232,7 @@ impl Receiver {
                     }
                 }
                 "B" => self.read_message().await?,
+                "W" => tokio::time::sleep(Duration::from_secs(rest.parse().unwrap())).await,
                 "R" => {
                     let mut octets = vec![0; rest.parse().unwrap()];
                     self.stream.read_exact(&mut octets).await.map_err(|e| format!("R: {e}"))?;

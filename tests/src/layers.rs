@@ -85,7 +85,8 @@ fn reached(from: &BTreeSet<String>) -> BTreeSet<String> {
 }
 
 fn forbidden<'a>(names: &'a BTreeSet<String>, list: &[&str]) -> Vec<&'a String> {
-    let matches = |name: &str, one: &str| if one.ends_with(['-', '_']) { name.starts_with(one) } else { name == one };
+    let matches =
+        |name: &str, one: &str| if one.ends_with(['-', '_']) { name.starts_with(one) } else { name == one };
     names.iter().filter(|name| list.iter().any(|one| matches(name, one))).collect()
 }
 
@@ -109,7 +110,11 @@ fn pure_crates_reach_no_runtime_no_store_and_no_chance() {
         for list in [&RUNTIMES[..], &SQL, &AWS] {
             assert_eq!(forbidden(&all, list), Vec::<&String>::new(), "shared/{name} decides, it does not do");
         }
-        assert_eq!(forbidden(&crates[name], &CHANCE), Vec::<&String>::new(), "shared/{name} takes chance as a value");
+        assert_eq!(
+            forbidden(&crates[name], &CHANCE),
+            Vec::<&String>::new(),
+            "shared/{name} takes chance as a value"
+        );
     }
 }
 

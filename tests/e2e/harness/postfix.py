@@ -69,7 +69,8 @@ def why_not():
 class Postfix:
     """`settings` are lines of main.cf beside the common ones."""
 
-    def __init__(self, folder, ip, port, settings):
+    def __init__(self, folder, ip, port, settings, before_exec=None):
+        self.before_exec = before_exec
         self.folder = Path(folder)
         for part in ("etc", "spool", "data", "log", "mail"):
             (self.folder / part).mkdir(parents=True)
@@ -87,7 +88,7 @@ class Postfix:
 
     def start(self):
         done = subprocess.run(["postfix", "-c", self.folder / "etc", "start"], capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=60, check=False)
+                              stdin=subprocess.DEVNULL, timeout=60, check=False, preexec_fn=self.before_exec)
         assert done.returncode == 0, done.stderr + self.log()
         self.master = int((self.folder / "spool/pid/master.pid").read_text())
         until(self._listens, lambda: f"Postfix listens; {self.log()}")

@@ -26,7 +26,7 @@ def binary():
 def environment():
     """Ours, without what would change the program's mind."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("POSTHASTE_", "RUST_", "AWS_"))}
-    return {**kept, "RUST_LOG": "info", "RUST_BACKTRACE": "1", "NO_COLOR": "1"}
+    return {**kept, "RUST_BACKTRACE": "1", "NO_COLOR": "1"}
 
 
 def run(*arguments, stdin="", timeout_s=60, cwd=None):
@@ -38,12 +38,13 @@ def run(*arguments, stdin="", timeout_s=60, cwd=None):
 class Server:
     """`posthaste dev` on one state directory; it may be killed and started again."""
 
-    def __init__(self, folder, policy=None, http="127.0.0.1:0", arguments=()):
+    def __init__(self, folder, policy=None, http="127.0.0.1:0", arguments=(), before_exec=None):
         self.folder = Path(folder)
         self.state = self.folder / "state"
         self.policy = None
         self.http = http
         self.arguments = list(arguments)
+        self.before_exec = before_exec
         if policy is not None:
             self.policy = self.folder / "policy.toml"
             self.policy.write_text(policy)
@@ -57,7 +58,8 @@ class Server:
             command += ["--policy", str(self.policy)]
         # Its own session: what it starts is its own, and no signal for us is for it.
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log.open("ab"),
-                                        env=environment(), cwd=self.folder, start_new_session=True)
+                                        env=environment(), cwd=self.folder, start_new_session=True,
+                                        preexec_fn=self.before_exec)
         ready = []
 
         def read():

@@ -1,0 +1,55 @@
+# `make` says what there is. Everything a target needs it installs or builds itself.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
+PYTHON ?= python3
+VENV := .venv
+# One test process a core and two more: they mostly wait for schedules of seconds.
+E2E_WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
+
+.PHONY: help demo test test-rust test-e2e bench lint fmt install-test-deps
+
+help: ## What there is to make
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: ## The whole pipeline on this machine, in under a minute once built
+	@$(CARGO) run --release -- demo
+
+test: test-rust test-e2e ## Every test: crates, then end to end against receivers on loopback
+
+test-rust: ## Tests of the crates
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  $(CARGO) nextest run --workspace --no-fail-fast; \
+	else $(CARGO) test --workspace --no-fail-fast; fi
+
+test-e2e: install-test-deps ## Tests of `posthaste dev` from outside (ARGS="-k tls" picks some)
+	@$(CARGO) build --quiet
+	@POSTHASTE="$(TARGET)/debug/posthaste" $(VENV)/bin/python -m pytest tests/e2e -n $(E2E_WORKERS) $(ARGS)
+
+bench: install-test-deps ## Messages/s and CPU beside Postfix, one table and bench.json
+	@$(CARGO) build --release --quiet
+	@$(CARGO) build --release --quiet -p posthaste-smtp --example hop
+	@POSTHASTE="$(TARGET)/release/posthaste" HOP="$(TARGET)/release/examples/hop" $(VENV)/bin/python tests/bench/bench.py $(ARGS)
+
+lint: ## Formatting, clippy without warnings, the arrows between crates
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	@$(CARGO) test --quiet -p posthaste-tests --lib layers
+	@$(PYTHON) tests/lint.py
+
+fmt: ## Formats what `lint` would complain about
+	@$(CARGO) fmt --all
+
+install-test-deps: $(VENV)/.installed ## What tests need beside the toolchain: Debian's Postfix and ab, pinned Python packages
+	@tests/install-debs
+
+$(VENV)/.installed: tests/e2e/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	@touch $@

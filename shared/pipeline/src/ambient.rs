@@ -83,7 +83,11 @@ pub struct Ambient {
 impl Ambient {
     /// The machine's clock and generator.
     pub fn system(policy: Policy) -> Self {
-        Self { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance), policy: PolicyInForce::new(policy) }
+        Self {
+            clock: Arc::new(SystemClock),
+            chance: Arc::new(SystemChance),
+            policy: PolicyInForce::new(policy),
+        }
     }
 
     /// Now.

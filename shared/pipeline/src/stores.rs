@@ -168,7 +168,11 @@ pub trait Later: Send + Sync {
 pub trait Suppressions: Send + Sync {
     /// The entries for each address, consistent, in order: none, or all there are of one mailbox (at most one a
     /// lane and realm). Whether one applies is the caller's to say.
-    async fn check(&self, tenant: &Tenant, addresses: &[Address]) -> Result<Vec<Vec<Suppression>>, StoreError>;
+    async fn check(
+        &self,
+        tenant: &Tenant,
+        addresses: &[Address],
+    ) -> Result<Vec<Vec<Suppression>>, StoreError>;
     /// Puts an entry in the place of one for the same mailbox, lane and realm.
     async fn put(&self, entry: Suppression) -> Result<(), StoreError>;
     /// Removes every entry of a mailbox; says how many there were.
@@ -176,14 +180,24 @@ pub trait Suppressions: Send + Sync {
     /// Removes every entry of the sandbox.
     async fn clear_sandbox(&self, tenant: &Tenant) -> Result<u64, StoreError>;
     /// A page in the order of addresses, after a folded address.
-    async fn list(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Result<Vec<Suppression>, StoreError>;
+    async fn list(
+        &self,
+        tenant: &Tenant,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Suppression>, StoreError>;
 }
 
 /// The feed of events, replayable for as long as the store keeps them.
 #[async_trait]
 pub trait Feed: Send + Sync {
     /// Events after a cursor in the order they were written, each with its cursor.
-    async fn after(&self, tenant: &Tenant, cursor: u64, limit: usize) -> Result<Vec<(u64, Event)>, StoreError>;
+    async fn after(
+        &self,
+        tenant: &Tenant,
+        cursor: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Event)>, StoreError>;
     /// Events of one message.
     async fn of_message(&self, tenant: &Tenant, id: &MessageId) -> Result<Vec<Event>, StoreError>;
     /// The latest cursor.

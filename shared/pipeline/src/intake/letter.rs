@@ -63,7 +63,8 @@ pub(super) fn read(request: MailRequest, findings: &mut Findings) -> Option<(Let
     let cc = mailboxes("cc", request.cc.as_ref(), findings);
     let bcc = mailboxes("bcc", request.bcc.as_ref(), findings);
     let reply_to = mailboxes("reply_to", request.reply_to.as_ref(), findings);
-    let recipients: Vec<Address> = [&to, &cc, &bcc].into_iter().flatten().map(|m| m.address.clone()).collect();
+    let recipients: Vec<Address> =
+        [&to, &cc, &bcc].into_iter().flatten().map(|m| m.address.clone()).collect();
     if let Some(subject) = &request.subject {
         check_subject(subject, findings);
     }
@@ -143,7 +144,9 @@ fn free_headers(pairs: HeaderPairs, findings: &mut Findings) -> Vec<(String, Str
 
 fn check_free_header(name: &str, value: &str, seen: &mut Vec<&'static str>) -> Result<(), String> {
     let named = |known: &&str| name.eq_ignore_ascii_case(known);
-    if !(1..=HEADER_NAME_OCTETS_MAX).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
+    if !(1..=HEADER_NAME_OCTETS_MAX).contains(&name.len())
+        || !name.bytes().all(|b| b.is_ascii_graphic() && b != b':')
+    {
         return Err(format!(
             "a field's name is 1 to {HEADER_NAME_OCTETS_MAX} printable ASCII characters without colon and space"
         ));
@@ -151,7 +154,9 @@ fn check_free_header(name: &str, value: &str, seen: &mut Vec<&'static str>) -> R
     if let Some((_, field)) = HAVE_OWN.iter().find(|(known, _)| named(known)) {
         return Err(format!("use the field `{field}`"));
     }
-    if OURS.iter().any(|known| named(known)) || name.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("Content-")) {
+    if OURS.iter().any(|known| named(known))
+        || name.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("Content-"))
+    {
         return Err("this field is not the caller's to write".to_owned());
     }
     if let Some(once) = ONCE.into_iter().find(|known| named(known)) {
@@ -175,8 +180,10 @@ fn check_free_header(name: &str, value: &str, seen: &mut Vec<&'static str>) -> R
 /// `<left@right>` (RFC 5322 3.6.4), with any printable ASCII that is no bracket or space.
 fn is_message_id(value: &str) -> bool {
     let inner = value.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or("");
-    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
-    value.len() <= SUBJECT_OCTETS_MAX - "Message-ID: ".len() && inner.split_once('@').is_some_and(|(l, r)| plain(l) && plain(r))
+    let plain =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
+    value.len() <= SUBJECT_OCTETS_MAX - "Message-ID: ".len()
+        && inner.split_once('@').is_some_and(|(l, r)| plain(l) && plain(r))
 }
 
 fn files(requests: Vec<AttachmentRequest>, findings: &mut Findings) -> Vec<File> {
@@ -207,7 +214,8 @@ fn file(path: &str, request: AttachmentRequest, findings: &mut Findings) -> Opti
     }
     let content_id = findings.take_if(&at("content_id"), request.content_id.as_deref().map(read_content_id));
     if request.filename.is_none() && request.content_id.is_none() {
-        findings.add(at("filename"), "missing: a file has a name, or a content_id by which the HTML shows it");
+        findings
+            .add(at("filename"), "missing: a file has a name, or a content_id by which the HTML shows it");
     }
     Some(File { filename: request.filename, content_type: content_type?, content: content?, content_id })
 }

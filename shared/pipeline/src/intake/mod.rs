@@ -24,10 +24,12 @@ use crate::stores::{Acceptance, Accepted, Stores};
 
 pub use raw::RawRequest;
 pub use refusal::{FieldError, Refusal};
-pub use request::{AttachmentRequest, BATCH_MAX, BatchRequest, HeaderPairs, MailRequest, OneOrMany, read_json};
+pub use request::{
+    AttachmentRequest, BATCH_MAX, BatchRequest, HeaderPairs, MailRequest, OneOrMany, read_json,
+};
 
-use refusal::Findings;
 use letter::Letter;
+use refusal::Findings;
 use wishes::{Wishes, Written};
 
 /// Octets of an idempotency key.
@@ -216,11 +218,13 @@ pub fn ready(
         Form::Raw(octets) => (octets, None),
     };
     let hostname = policy.hostname(&policy.default_egress().name);
-    let stamp = Stamp { hostname: &hostname, id: &id, at: now };
+    let sender = read.wishes.return_path.as_ref().and_then(ReversePath::address);
+    let stamp = Stamp { hostname: &hostname, id: &id, at: now, sender };
     let mut prepared = message::prepare(&octets, &stamp).map_err(|error| FieldError::new("", error))?;
     drop(octets);
     if let Some((from, subject)) = said {
-        prepared.from = from.name.map_or_else(|| from.address.to_string(), |name| format!("{name} <{}>", from.address));
+        prepared.from =
+            from.name.map_or_else(|| from.address.to_string(), |name| format!("{name} <{}>", from.address));
         (prepared.from_address, prepared.subject) = (from.address, subject);
     }
     let size = prepared.bytes.len() as u64;
@@ -281,8 +285,15 @@ fn read(mail: Mail, now: Timestamp) -> Result<Read, Refusal> {
             let realm = asked_realm(request.sandbox);
             let letter = letter::read(*request, &mut findings);
             findings.verdict()?;
-            let (letter, recipients) = letter.ok_or_else(|| FieldError::new("", "the submission cannot be read"))?;
-            Ok(Read { form: Form::Letter(Box::new(letter)), recipients, recipients_field: "to", wishes, realm })
+            let (letter, recipients) =
+                letter.ok_or_else(|| FieldError::new("", "the submission cannot be read"))?;
+            Ok(Read {
+                form: Form::Letter(Box::new(letter)),
+                recipients,
+                recipients_field: "to",
+                wishes,
+                realm,
+            })
         }
         Mail::Raw(request, octets) => {
             let envelope = raw::read(&request, now, &mut findings);
@@ -316,7 +327,8 @@ fn distinct(listed: Vec<Address>, limit: u32, field: &'static str) -> Result<Vec
         return Err(FieldError::new(field, "missing: a message has at least one recipient").into());
     }
     let mut seen = HashSet::with_capacity(listed.len());
-    let recipients: Vec<Address> = listed.into_iter().filter(|address| seen.insert(address.clone())).collect();
+    let recipients: Vec<Address> =
+        listed.into_iter().filter(|address| seen.insert(address.clone())).collect();
     if recipients.len() > limit as usize {
         let detail = format!("{} recipients, at most {limit} are taken", recipients.len());
         return Err(FieldError::new(field, detail).into());

@@ -85,7 +85,8 @@ impl OneOrMany {
             Self::One(text) => (Some((field.to_owned(), text.as_str())), &[][..]),
             Self::Many(texts) => (None, texts.as_slice()),
         };
-        one.into_iter().chain(many.iter().enumerate().map(move |(n, text)| (format!("{field}[{n}]"), text.as_str())))
+        one.into_iter()
+            .chain(many.iter().enumerate().map(move |(n, text)| (format!("{field}[{n}]"), text.as_str())))
     }
 }
 
@@ -202,7 +203,8 @@ impl BatchRequest {
             Err(error) => return Err(explain::<BatchOwned>(json, &error)),
         };
         if !(1..=BATCH_MAX).contains(&shape.messages.len()) {
-            let detail = format!("a batch holds 1 to {BATCH_MAX} messages, this one {}", shape.messages.len());
+            let detail =
+                format!("a batch holds 1 to {BATCH_MAX} messages, this one {}", shape.messages.len());
             return Err(FieldError::new("messages", detail).into());
         }
         let messages = shape.messages.iter().map(|raw| MailRequest::read(raw.get().as_bytes())).collect();
@@ -222,6 +224,10 @@ struct BatchOwned {
 
 /// Reads JSON of a known shape; an error names the field by its path. The path costs nothing where all is well.
 pub fn read_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
+    // serde reads a struct from a list of its values too; nobody who writes one means it.
+    if json.trim_ascii_start().first() == Some(&b'[') {
+        return Err(FieldError::new("", "expected an object").into());
+    }
     serde_json::from_slice(json).map_err(|error| explain::<T>(json, &error))
 }
 
@@ -240,7 +246,9 @@ fn explain<T: DeserializeOwned>(json: &[u8], error: &serde_json::Error) -> Refus
     let field = match (path.as_str(), named.and_then(|rest| rest.split('`').next())) {
         ("." | "", Some(name)) => name.to_owned(),
         ("." | "", None) => String::new(),
-        (path, Some(name)) if path != name && !path.ends_with(&format!(".{name}")) => format!("{path}.{name}"),
+        (path, Some(name)) if path != name && !path.ends_with(&format!(".{name}")) => {
+            format!("{path}.{name}")
+        }
         (path, _) => path.to_owned(),
     };
     FieldError::new(field, detail).into()

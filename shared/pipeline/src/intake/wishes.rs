@@ -38,7 +38,8 @@ pub(super) struct Written<'a> {
 
 impl<'a> Written<'a> {
     pub(super) fn of(request: &'a MailRequest) -> Self {
-        let tags = request.tags.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let tags =
+            request.tags.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Self {
             tags,
             lane: request.lane.as_deref(),
@@ -71,9 +72,9 @@ pub(super) fn read(written: &Written<'_>, now: Timestamp, findings: &mut Finding
         "at-most-once" => Ok(Guarantee::AtMostOnce),
         _ => Err("expected `at-least-once` or `at-most-once`"),
     });
-    let tls = written.tls.map(|text| {
-        TlsMode::parse(text).ok_or("expected `never`, `opportunistic`, `encrypt` or `verify`")
-    });
+    let tls = written
+        .tls
+        .map(|text| TlsMode::parse(text).ok_or("expected `never`, `opportunistic`, `encrypt` or `verify`"));
     read_tags(&written.tags, findings);
     Wishes {
         lane: findings.take_if("lane", lane).unwrap_or_default(),
@@ -94,10 +95,12 @@ fn read_tags(tags: &BTreeMap<&str, &str>, findings: &mut Findings) {
     for (name, value) in tags {
         let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if !(1..=TAG_NAME_OCTETS_MAX).contains(&name.len()) || !name.bytes().all(known) {
-            let detail = format!("a tag's name is 1 to {TAG_NAME_OCTETS_MAX} letters, digits, `-`, `_` or `.`");
+            let detail =
+                format!("a tag's name is 1 to {TAG_NAME_OCTETS_MAX} letters, digits, `-`, `_` or `.`");
             findings.add(format!("tags.{}", shown(name)), detail);
         } else if value.len() > TAG_VALUE_OCTETS_MAX || value.chars().any(char::is_control) {
-            let detail = format!("a tag's value is at most {TAG_VALUE_OCTETS_MAX} octets without control characters");
+            let detail =
+                format!("a tag's value is at most {TAG_VALUE_OCTETS_MAX} octets without control characters");
             findings.add(format!("tags.{name}"), detail);
         }
     }

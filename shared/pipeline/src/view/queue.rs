@@ -24,7 +24,7 @@ pub struct QueueGroup<'a> {
     pub sending: u64,
     /// When the oldest was accepted.
     #[serde(serialize_with = "rfc3339")]
-    pub oldest_accepted_at: Timestamp,
+    pub oldest: Timestamp,
     /// Its age in seconds.
     pub oldest_age_seconds: u64,
     /// When the next is due.
@@ -32,7 +32,7 @@ pub struct QueueGroup<'a> {
     pub next_attempt_at: Timestamp,
     /// When the first of them gives up.
     #[serde(serialize_with = "rfc3339")]
-    pub first_expiry_at: Timestamp,
+    pub first_expiry: Timestamp,
     /// Seconds until all are gone at the rate the policy allows; absent where nothing limits it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_seconds: Option<u64>,
@@ -62,10 +62,10 @@ pub fn queue<'a>(
                 site: group.site.as_deref(),
                 count: group.count,
                 sending: group.sending,
-                oldest_accepted_at: group.oldest,
+                oldest: group.oldest,
                 oldest_age_seconds: now.since(group.oldest).as_secs(),
                 next_attempt_at: group.next_due,
-                first_expiry_at: group.first_expiry,
+                first_expiry: group.first_expiry,
                 drain_seconds: drain_seconds(group, sample.as_ref(), policy),
                 why,
                 category,
@@ -73,7 +73,7 @@ pub fn queue<'a>(
             }
         })
         .collect();
-    shown.sort_by_key(|group| group.oldest_accepted_at);
+    shown.sort_by_key(|group| group.oldest);
     shown
 }
 

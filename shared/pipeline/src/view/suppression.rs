@@ -11,8 +11,6 @@ use crate::row::Realm;
 /// Everything that suppresses one mailbox: the entry that lasts longest, and all of them.
 #[derive(Debug, Clone, Serialize)]
 pub struct SuppressionView<'a> {
-    /// The mailbox.
-    pub address: &'a Address,
     /// The entry that lasts longest.
     #[serde(flatten)]
     pub longest: EntryView<'a>,
@@ -23,6 +21,8 @@ pub struct SuppressionView<'a> {
 /// One entry.
 #[derive(Debug, Clone, Serialize)]
 pub struct EntryView<'a> {
+    /// The mailbox.
+    pub address: &'a Address,
     /// `bounce`, `complaint`, `unsubscribe`, `manual`.
     pub reason: &'static str,
     /// Of a bounce: what it was about.
@@ -58,7 +58,12 @@ pub struct EvidenceView<'a> {
 }
 
 impl<'a> EntryView<'a> {
-    fn of(entry: &'a Suppression) -> Self {
+    /// How an entry looks; none if it has run out.
+    pub fn of(entry: &'a Suppression, now: Timestamp) -> Option<Self> {
+        entry.expires_at.is_none_or(|until| now < until).then(|| Self::live(entry))
+    }
+
+    fn live(entry: &'a Suppression) -> Self {
         let (reason, category) = match entry.reason {
             Reason::Bounce(category) => ("bounce", Some(category)),
             Reason::Complaint => ("complaint", None),
@@ -66,6 +71,7 @@ impl<'a> EntryView<'a> {
             Reason::Manual => ("manual", None),
         };
         Self {
+            address: &entry.address,
             reason,
             category,
             lane: entry.lane,
@@ -89,9 +95,8 @@ impl<'a> SuppressionView<'a> {
         let lasting = |entry: &&&Suppression| (entry.expires_at.unwrap_or(Timestamp::NEVER), entry.lane.is_none());
         let longest = *live.iter().max_by_key(lasting)?;
         Some(Self {
-            address: &longest.address,
-            longest: EntryView::of(longest),
-            entries: live.iter().map(|entry| EntryView::of(entry)).collect(),
+            longest: EntryView::live(longest),
+            entries: live.iter().map(|entry| EntryView::live(entry)).collect(),
         })
     }
 }

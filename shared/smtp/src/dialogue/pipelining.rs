@@ -78,3 +78,27 @@ impl InFlight {
         self.commands.iter().any(|(command, _)| matches!(command, Command::Rcpt(_)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unanswered_is_bounded() {
+        let check = |pace: Pace, command_octets: usize, expected: usize| {
+            let mut in_flight = InFlight::new(pace, 0);
+            let mut sent = 0;
+            while in_flight.may_send() && sent < 1000 {
+                in_flight.push(Command::Rcpt(sent), command_octets);
+                sent += 1;
+            }
+            assert_eq!(sent, expected);
+            assert!(sent * command_octets <= PIPELINE_OCTETS_MAX);
+            assert_eq!(in_flight.answered(), Some(Command::Rcpt(0)));
+            assert!(in_flight.may_send());
+        };
+        check(Pace::OneByOne, 30, 1);
+        check(Pace::Together, 30, 252);
+        check(Pace::Together, COMMAND_OCTETS_ROOM, 12);
+    }
+}

@@ -59,7 +59,8 @@ impl Ask {
 
     /// The content type without its parameters; empty if there is none.
     pub(crate) fn content_type(&self) -> String {
-        let value = self.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let value =
+            self.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
     }
 
@@ -81,7 +82,10 @@ pub(crate) fn json(status: axum::http::StatusCode, value: &impl Serialize) -> An
         }
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
-            Err(Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written"))
+            Err(Problem::new(
+                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+                "the answer could not be written",
+            ))
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Who may do what: keys belong to a tenant and carry scopes.
 
 use async_trait::async_trait;
+use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
-use axum::http::HeaderMap;
 use posthaste_mail::Tenant;
 
 use crate::problem::Problem;

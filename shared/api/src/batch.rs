@@ -53,7 +53,8 @@ pub(crate) async fn submit(mut ask: Ask) -> Answer {
             Err(refusal) => Some(refusal),
         });
     }
-    let mut accepted = intake::accept(&ask.app.ambient, &ask.app.stores, &tenant, submissions).await.into_iter();
+    let mut accepted =
+        intake::accept(&ask.app.ambient, &ask.app.stores, &tenant, submissions).await.into_iter();
     drop(body);
     let results = answers
         .into_iter()
@@ -80,7 +81,13 @@ fn refuse(refusal: Refusal) -> One {
 }
 
 /// One key covers the request: if any of its places holds a message of another request, nothing is accepted.
-async fn unconflicted(ask: &Ask, tenant: &Tenant, key: &str, hash: &RequestHash, count: usize) -> Result<(), Problem> {
+async fn unconflicted(
+    ask: &Ask,
+    tenant: &Tenant,
+    key: &str,
+    hash: &RequestHash,
+    count: usize,
+) -> Result<(), Problem> {
     let keys: Vec<PartKey> = (0_u32..)
         .take(count)
         .map(|index| PartKey { message: Key { key: key.to_owned(), index }.message_id(tenant), part: 0 })

@@ -66,8 +66,14 @@ pub(crate) struct Read {
 }
 
 /// Reads a body of at most `limit` octets.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize, limits: &Limits) -> Result<Read, Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    limits: &Limits,
+) -> Result<Read, Problem> {
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
         // Who waits for leave to send gets the answer instead; who has begun is heard out.
         if !headers.contains_key(header::EXPECT) {

@@ -56,7 +56,11 @@ fn check(names: &Names, absolute: Option<&Authority>, headers: &HeaderMap) -> Re
         }
     }
     for value in headers.get_all(ORIGIN) {
-        let origin = value.to_str().ok().and_then(|text| text.split_once("://")).filter(|(s, _)| matches!(*s, "http" | "https"));
+        let origin = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once("://"))
+            .filter(|(s, _)| matches!(*s, "http" | "https"));
         let origin = origin.and_then(|(scheme, text)| Some((scheme, text.parse::<Authority>().ok()?)));
         let own = origin.is_some_and(|(scheme, origin)| {
             let port = |a: &Authority| a.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
@@ -87,16 +91,22 @@ mod tests {
             assert_eq!(check(&names, None, &headers).is_ok(), expected, "{host:?} {origin:?}");
         };
         check(None, None, true);
-        for host in ["localhost:8025", "127.0.0.1", "[::1]:80", "127.0.0.2:8025", "LOCALHOST", "mail.example:443"] {
+        for host in
+            ["localhost:8025", "127.0.0.1", "[::1]:80", "127.0.0.2:8025", "LOCALHOST", "mail.example:443"]
+        {
             check(Some(host), None, true);
         }
-        for host in ["evil.example", "127.0.0.3", "localhost.evil.example", "evil.example:8025", "a b", "", "[::2]"] {
+        for host in
+            ["evil.example", "127.0.0.3", "localhost.evil.example", "evil.example:8025", "a b", "", "[::2]"]
+        {
             check(Some(host), None, false);
         }
         check(Some("localhost:8025"), Some("http://localhost:8025"), true);
         check(Some("localhost:8025"), Some("http://127.0.0.1:8025"), true);
         check(Some("mail.example"), Some("http://mail.example"), true);
-        for origin in ["http://evil.example", "null", "http://localhost:3000", "file://", "http://localhost", ""] {
+        for origin in
+            ["http://evil.example", "null", "http://localhost:3000", "file://", "http://localhost", ""]
+        {
             check(Some("localhost:8025"), Some(origin), false);
         }
         assert!(super::check(&names, Some(&"evil.example".parse().unwrap()), &HeaderMap::new()).is_err());

@@ -3,7 +3,9 @@
 use axum::http::{HeaderMap, StatusCode};
 use posthaste_mail::{Address, MessageId, Tenant};
 use posthaste_pipeline::control::{self, CancelAnswer};
-use posthaste_pipeline::intake::{self, Key, KEY_OCTETS_MAX, Mail, MailRequest, RawRequest, RequestHash, Submission};
+use posthaste_pipeline::intake::{
+    self, KEY_OCTETS_MAX, Key, Mail, MailRequest, RawRequest, RequestHash, Submission,
+};
 use posthaste_pipeline::row::{End, Row};
 use posthaste_pipeline::stores::{Search, SearchBy};
 use posthaste_pipeline::view::{self, Status};
@@ -123,7 +125,8 @@ pub(crate) async fn list(ask: Ask) -> Answer {
             SearchBy::Recipient(address.folded())
         }
         (None, Some(text)) => {
-            let (name, value) = text.split_once(':').ok_or_else(|| Problem::field("tag", "expected `name:value`"))?;
+            let (name, value) =
+                text.split_once(':').ok_or_else(|| Problem::field("tag", "expected `name:value`"))?;
             SearchBy::Tag { name: name.to_owned(), value: value.to_owned() }
         }
         (None, None) => SearchBy::All,
@@ -131,7 +134,8 @@ pub(crate) async fn list(ask: Ask) -> Answer {
     let status = match query.get("status") {
         None => None,
         Some(text) => {
-            let status = Status::parse(text).ok_or_else(|| Problem::field("status", "there is no such status"))?;
+            let status =
+                Status::parse(text).ok_or_else(|| Problem::field("status", "there is no such status"))?;
             Some(status)
         }
     };
@@ -179,14 +183,15 @@ fn matches(rows: &[Row], status: Option<Status>, ask: &Ask) -> bool {
 #[derive(Serialize)]
 struct Cancelled<'a> {
     id: &'a MessageId,
-    cancelled: usize,
-    may_be_delivered: usize,
-    recipients: Vec<CancelledRecipient>,
+    /// What every recipient's outcome is, or `mixed`.
+    status: &'static str,
+    may_still_be_delivered: Vec<&'a Address>,
+    recipients: Vec<CancelledRecipient<'a>>,
 }
 
 #[derive(Serialize)]
-struct CancelledRecipient {
-    address: Address,
+struct CancelledRecipient<'a> {
+    address: &'a Address,
     outcome: &'static str,
 }
 
@@ -199,19 +204,22 @@ pub(crate) async fn cancel(ask: Ask) -> Answer {
     }
     let id = message_id(&name)?;
     let answers = control::cancel(&ask.app.ambient, &ask.app.stores, tenant, &id).await?;
-    let count = |wanted: CancelAnswer| answers.iter().filter(|(_, answer)| *answer == wanted).count();
-    let (cancelled, may_be_delivered) = (count(CancelAnswer::Cancelled), count(CancelAnswer::MayBeDelivered));
-    let recipients = answers
-        .into_iter()
-        .map(|(address, answer)| CancelledRecipient { address, outcome: outcome(answer) })
+    let recipients: Vec<_> = answers
+        .iter()
+        .map(|(address, answer)| CancelledRecipient { address, outcome: outcome(*answer) })
         .collect();
-    json(StatusCode::OK, &Cancelled { id: &id, cancelled, may_be_delivered, recipients })
+    let open = |answer: &CancelAnswer| *answer == CancelAnswer::MayBeDelivered;
+    let may_still_be_delivered =
+        answers.iter().filter(|(_, answer)| open(answer)).map(|(address, _)| address).collect();
+    let first = recipients.first().map_or("cancelled", |recipient| recipient.outcome);
+    let status = if recipients.iter().all(|recipient| recipient.outcome == first) { first } else { "mixed" };
+    json(StatusCode::OK, &Cancelled { id: &id, status, may_still_be_delivered, recipients })
 }
 
 fn outcome(answer: CancelAnswer) -> &'static str {
     match answer {
         CancelAnswer::Cancelled => "cancelled",
-        CancelAnswer::MayBeDelivered => "may-be-delivered",
+        CancelAnswer::MayBeDelivered => "sending",
         CancelAnswer::Already(End::Delivered) => "delivered",
         CancelAnswer::Already(End::Bounced) => "bounced",
         CancelAnswer::Already(End::Expired) => "expired",
@@ -236,7 +244,10 @@ pub(crate) async fn act(ask: Ask) -> Answer {
     let id = message_id(name)?;
     let recipients = control::retry_now(&ask.app.ambient, &ask.app.stores, tenant, &id).await?;
     if recipients == 0 {
-        return Err(Problem::new(StatusCode::CONFLICT, "every recipient was delivered to: there is nothing to try again"));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "every recipient was delivered to: there is nothing to try again",
+        ));
     }
     json(StatusCode::ACCEPTED, &Retried { id: &id, recipients, status: "queued" })
 }

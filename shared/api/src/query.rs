@@ -92,7 +92,8 @@ mod tests {
     fn queries_are_decoded_strictly() {
         let check = |text: &str, expected: Option<&[(&str, &str)]>| {
             let got = Query::read(Some(text)).ok();
-            let expected = expected.map(|e| e.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
+            let expected =
+                expected.map(|e| e.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
             assert_eq!(got, expected.map(Query), "{text}");
         };
         check("", Some(&[]));

@@ -2,11 +2,12 @@
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use posthaste_mail::{Address, Lane};
+use posthaste_mail::{Address, Lane, MessageId, Tenant, Timestamp};
 use posthaste_pipeline::effect::{Evidence, Reason, Suppression};
 use posthaste_pipeline::intake::{FieldError, read_json};
 use posthaste_pipeline::row::Realm;
-use posthaste_pipeline::view::SuppressionView;
+use posthaste_pipeline::view::{EntryView, SuppressionView};
+use posthaste_policy::Category;
 use posthaste_policy::span::parse_span;
 use serde::{Deserialize, Serialize};
 
@@ -17,14 +18,14 @@ use crate::problem::{Answer, Problem};
 
 const PATH: &str = "/v1/suppressions/";
 
-/// Mailboxes of one page.
+/// Entries of one page.
 const PAGE: usize = 100;
-/// Most mailboxes of one page.
+/// Most entries of one page.
 const PAGE_MAX: usize = 1_000;
 /// Entries one mailbox can have: every lane and all of them, in either realm.
 const ENTRIES_MAX: usize = 6;
-/// Octets of a note.
-const NOTE_OCTETS_MAX: usize = 1_000;
+/// Octets of a reason, a reply or a note.
+const TEXT_OCTETS_MAX: usize = 1_000;
 /// Octets of the body of a PUT.
 const BODY_OCTETS_MAX: usize = 16 * 1024;
 
@@ -50,12 +51,19 @@ pub(crate) async fn show(ask: Ask) -> Answer {
     json(StatusCode::OK, &view)
 }
 
-/// What a PUT may say; nothing at all is a manual entry for ever.
+/// What a PUT may say; nothing at all is a manual entry for ever. What an export of another list knows is taken
+/// over.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PutRequest {
+    reason: Option<String>,
+    category: Option<String>,
     lane: Option<String>,
+    expires_at: Option<String>,
     expires_in: Option<String>,
+    created_at: Option<String>,
+    message_id: Option<String>,
+    reply: Option<String>,
     note: Option<String>,
     sandbox: Option<bool>,
 }
@@ -72,45 +80,82 @@ pub(crate) async fn put(mut ask: Ask) -> Answer {
         (false, _) => return Err(unsupported("application/json")),
     };
     let now = ask.now();
-    let mut errors = Vec::new();
-    let lane = match request.lane.as_deref().map(|text| (text, Lane::parse(text))) {
-        Some((_, None)) => {
-            errors.push(FieldError::new("lane", "expected `transactional` or `bulk`"));
-            None
+    let entry = request.read(tenant, address, now).map_err(Problem::fields)?;
+    let entry = [entry];
+    let view = SuppressionView::of(&entry, now)
+        .ok_or_else(|| Problem::field("expires_at", "the entry would have ended already"))?;
+    let answer = json(StatusCode::OK, &view)?;
+    let [entry] = entry;
+    ask.app.stores.suppressions.put(entry).await?;
+    Ok(answer)
+}
+
+impl PutRequest {
+    fn read(self, tenant: Tenant, address: Address, now: Timestamp) -> Result<Suppression, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut wrong = |field: &str, detail: &str| errors.push(FieldError::new(field, detail));
+        let lane =
+            self.lane.as_deref().map(|text| Lane::parse(text).ok_or("expected `transactional` or `bulk`"));
+        let lane = lane.transpose().unwrap_or_else(|detail| none(wrong("lane", detail)));
+        let mut time = |field: &str, text: &Option<String>| {
+            let time = text
+                .as_deref()
+                .map(|text| Timestamp::parse_rfc3339(text).ok_or("expected a time as in RFC 3339"));
+            time.transpose().unwrap_or_else(|detail| none(wrong(field, detail)))
+        };
+        let (expires_at, created_at) =
+            (time("expires_at", &self.expires_at), time("created_at", &self.created_at));
+        let span = self.expires_in.as_deref().map(parse_span).transpose();
+        let expires_in = span.unwrap_or_else(|detail| none(wrong("expires_in", &detail)));
+        if self.expires_at.is_some() && self.expires_in.is_some() {
+            wrong("expires_in", "says the same as `expires_at`: give one of them");
         }
-        Some((_, lane)) => lane,
-        None => None,
-    };
-    let expires_at = match request.expires_in.as_deref().map(parse_span) {
-        Some(Err(error)) => {
-            errors.push(FieldError::new("expires_in", error));
-            None
+        let category =
+            self.category.as_deref().map(|text| Category::parse(text).ok_or("there is no such category"));
+        let category = category.transpose().unwrap_or_else(|detail| none(wrong("category", detail)));
+        let id =
+            self.message_id.as_deref().map(|text| MessageId::parse(text).ok_or("not the id of a message"));
+        let message_id = id.transpose().unwrap_or_else(|detail| none(wrong("message_id", detail)));
+        for (field, text) in [("reason", &self.reason), ("reply", &self.reply), ("note", &self.note)] {
+            if text
+                .as_ref()
+                .is_some_and(|text| text.len() > TEXT_OCTETS_MAX || text.chars().any(char::is_control))
+            {
+                wrong(field, "too long, or holds control characters");
+            }
         }
-        Some(Ok(span)) => Some(now.plus(span)),
-        None => None,
-    };
-    let fits = |note: &String| note.len() <= NOTE_OCTETS_MAX && !note.chars().any(char::is_control);
-    if request.note.as_ref().is_some_and(|note| !fits(note)) {
-        let detail = format!("at most {NOTE_OCTETS_MAX} octets without control characters");
-        errors.push(FieldError::new("note", detail));
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let (reason, said) = read_reason(self.reason, category);
+        Ok(Suppression {
+            tenant,
+            realm: if self.sandbox == Some(true) { Realm::Sandbox } else { Realm::World },
+            address,
+            lane,
+            reason,
+            expires_at: expires_at.or(expires_in.map(|span| now.plus(span))),
+            // An entry is no younger than its arrival here.
+            created_at: created_at.unwrap_or(now).min(now),
+            evidence: Evidence { message_id, reply: self.reply, note: self.note.or(said) },
+        })
     }
-    if !errors.is_empty() {
-        return Err(Problem::fields(errors));
-    }
-    let entry = Suppression {
-        tenant,
-        realm: if request.sandbox == Some(true) { Realm::Sandbox } else { Realm::World },
-        address,
-        lane,
-        reason: Reason::Manual,
-        expires_at,
-        created_at: now,
-        evidence: Evidence { note: request.note, ..Evidence::default() },
-    };
-    ask.app.stores.suppressions.put(entry.clone()).await?;
-    match SuppressionView::of(&[entry], now) {
-        Some(view) => json(StatusCode::OK, &view),
-        None => Err(Problem::field("expires_in", "the entry would have ended already")),
+}
+
+/// Says that there is no value, after what is wrong was noted.
+fn none<T>(_noted: ()) -> Option<T> {
+    None
+}
+
+/// A reason by its name, or a person's own words, which are a note.
+fn read_reason(reason: Option<String>, category: Option<Category>) -> (Reason, Option<String>) {
+    let bounce = |category: Option<Category>| Reason::Bounce(category.unwrap_or(Category::Other));
+    match (reason.as_deref(), category) {
+        (Some("bounce"), category) | (None, category @ Some(_)) => (bounce(category), None),
+        (Some("complaint"), _) => (Reason::Complaint, None),
+        (Some("unsubscribe"), _) => (Reason::Unsubscribe, None),
+        (Some("manual") | None, _) => (Reason::Manual, None),
+        (Some(_), _) => (Reason::Manual, reason),
     }
 }
 
@@ -126,7 +171,7 @@ pub(crate) async fn remove(ask: Ask) -> Answer {
 
 #[derive(Serialize)]
 struct Page<'a> {
-    suppressions: Vec<SuppressionView<'a>>,
+    suppressions: Vec<EntryView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -135,18 +180,18 @@ struct Page<'a> {
 pub(crate) async fn list(ask: Ask) -> Answer {
     let tenant = ask.need(Scope::Read)?;
     let query = ask.query()?.only(&["after", "limit"])?;
-    let wanted = query.number("limit", 1, PAGE_MAX)?.unwrap_or(PAGE) + ENTRIES_MAX;
+    let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(PAGE);
     let after = cursor(&query)?;
-    let entries = ask.app.stores.suppressions.list(tenant, after.as_deref(), wanted).await?;
-    let full = entries.len() >= wanted;
-    let mut mailboxes: Vec<&[Suppression]> =
-        entries.chunk_by(|a, b| a.address.folded() == b.address.folded()).collect();
-    if full && mailboxes.len() > 1 {
-        // The rest of its entries may stand on the next page.
-        mailboxes.pop();
+    // The store goes on after an address, so a page ends with the last entry of one.
+    let asked = limit + ENTRIES_MAX;
+    let entries = ask.app.stores.suppressions.list(tenant, after.as_deref(), asked).await?;
+    let same = |a: &Suppression, b: &Suppression| a.address.folded() == b.address.folded();
+    let mut shown = entries.len();
+    if entries.len() >= asked {
+        shown = entries.chunk_by(same).map(<[Suppression]>::len).rev().skip(1).sum();
     }
-    let next = mailboxes.last().and_then(|last| last.last()).filter(|_| full).map(|last| last.address.folded());
+    let next = entries[..shown].last().filter(|_| shown < entries.len()).map(|last| last.address.folded());
     let now = ask.now();
-    let suppressions = mailboxes.iter().filter_map(|entries| SuppressionView::of(entries, now)).collect();
+    let suppressions = entries[..shown].iter().filter_map(|entry| EntryView::of(entry, now)).collect();
     json(StatusCode::OK, &Page { suppressions, next })
 }

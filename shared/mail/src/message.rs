@@ -39,10 +39,14 @@ pub enum MessageError {
     #[error("the message holds a NUL octet at offset {0}")]
     Nul(usize),
     /// Longer than receivers must take.
-    #[error("line {0} is longer than {LINE_OCTETS_MAX} octets: encode the body as quoted-printable or base64")]
+    #[error(
+        "line {0} is longer than {LINE_OCTETS_MAX} octets: encode the body as quoted-printable or base64"
+    )]
     LineTooLong(usize),
     /// A header line is no field, or the first one is a continuation.
-    #[error("line {0} of the header section is no header field: expected `Name: value`, then an empty line before the body")]
+    #[error(
+        "line {0} of the header section is no header field: expected `Name: value`, then an empty line before the body"
+    )]
     MalformedHeader(usize),
     /// A field name, then white space, then a colon: receivers disagree what it means.
     #[error("line {0} of the header section has white space before the colon")]
@@ -56,8 +60,8 @@ pub enum MessageError {
     /// It has been round too often.
     #[error("the message has more than {RECEIVED_MAX} Received fields: it is going round in circles")]
     Loop,
-    /// No From field.
-    #[error("the message has no From field")]
+    /// No From field, and no sender in the envelope who could be put there.
+    #[error("the message has no From field, and the envelope has no sender to put there")]
     FromMissing,
     /// More than one: receivers and readers would disagree who sent it.
     #[error("the message has more than one From field")]
@@ -94,6 +98,8 @@ pub struct Stamp<'a> {
     pub id: &'a MessageId,
     /// When.
     pub at: Timestamp,
+    /// The envelope's sender, who is the author of a message that names none: receivers refuse mail without From.
+    pub sender: Option<&'a Address>,
 }
 
 /// A message as it will be sent, and what its header says.
@@ -128,6 +134,9 @@ pub fn prepare(raw: &[u8], stamp: &Stamp<'_>) -> Result<Prepared, MessageError> 
     let received_end = out.len();
     let mut lines = Lines { rest: raw, number: 0 };
     let found = copy_header(&mut lines, &mut out)?;
+    if found.from.is_none() {
+        write_field(&mut out, "From", &stamp.sender.ok_or(MessageError::FromMissing)?.to_string());
+    }
 
     let header = &out[received_end..];
     let header_octets = if header.is_ascii() {
@@ -138,7 +147,11 @@ pub fn prepare(raw: &[u8], stamp: &Stamp<'_>) -> Result<Prepared, MessageError> 
         return Err(MessageError::HeaderNotUtf8);
     };
     let value = |span: &Span| String::from_utf8_lossy(&out[span.0..span.1]).into_owned();
-    let (from, from_address) = read_from(&value(found.from.as_ref().ok_or(MessageError::FromMissing)?))?;
+    let (from, from_address) = match (&found.from, stamp.sender) {
+        (Some(span), _) => read_from(&value(span))?,
+        (None, Some(sender)) => (sender.to_string(), sender.clone()),
+        (None, None) => return Err(MessageError::FromMissing),
+    };
     let subject = found.subject.as_ref().map(|span| decode_text(&value(span))).unwrap_or_default();
     let message_id = match &found.message_id {
         Some(span) => value(span).trim().to_owned(),
@@ -159,7 +172,15 @@ pub fn prepare(raw: &[u8], stamp: &Stamp<'_>) -> Result<Prepared, MessageError> 
         (HeaderOctets::Ascii, true) => Octets::SevenBit,
         _ => Octets::EightBit,
     };
-    Ok(Prepared { bytes: out.into(), content, header: header_octets, from, from_address, subject, message_id })
+    Ok(Prepared {
+        bytes: out.into(),
+        content,
+        header: header_octets,
+        from,
+        from_address,
+        subject,
+        message_id,
+    })
 }
 
 /// The trace field (RFC 5321 4.4). It names no client: the submission came over HTTP from the tenant's own

@@ -3,9 +3,13 @@ use super::*;
 const FROM: &str = "From: Ann <ann@example.net>\r\n";
 
 fn prepared(raw: &[u8]) -> Result<Prepared, MessageError> {
+    prepared_from(raw, None)
+}
+
+fn prepared_from(raw: &[u8], sender: Option<&Address>) -> Result<Prepared, MessageError> {
     let id = MessageId::from_random([7; 16]);
     let at = Timestamp::parse_rfc3339("2026-11-23T12:00:00Z").unwrap();
-    prepare(raw, &Stamp { hostname: "mta.example.com", id: &id, at })
+    prepare(raw, &Stamp { hostname: "mta.example.com", id: &id, at, sender })
 }
 
 /// What the message became, without the Received field every message gets.
@@ -85,7 +89,12 @@ fn what_the_header_says_is_read() {
         assert_eq!(got.subject, expected_subject, "{subject}");
     };
     check("ann@example.net", "plain", ("ann@example.net", "ann@example.net"), "plain");
-    check("Ann Lee <ann@example.net>", "fol\r\n ded", ("Ann Lee <ann@example.net>", "ann@example.net"), "fol ded");
+    check(
+        "Ann Lee <ann@example.net>",
+        "fol\r\n ded",
+        ("Ann Lee <ann@example.net>", "ann@example.net"),
+        "fol ded",
+    );
     check("\"Lee, Ann\" <ann@example.net>", "", ("Lee, Ann <ann@example.net>", "ann@example.net"), "");
     check(
         "=?utf-8?q?J=C3=B6rg?= <j@example.net>",
@@ -93,7 +102,12 @@ fn what_the_header_says_is_read() {
         ("Jörg <j@example.net>", "j@example.net"),
         "grüße",
     );
-    check("Ann\r\n <ann@bücher.example>", "x", ("Ann <ann@xn--bcher-kva.example>", "ann@xn--bcher-kva.example"), "x");
+    check(
+        "Ann\r\n <ann@bücher.example>",
+        "x",
+        ("Ann <ann@xn--bcher-kva.example>", "ann@xn--bcher-kva.example"),
+        "x",
+    );
     check("a@b.example, C <c@d.example>", "x", ("a@b.example, C <c@d.example>", "a@b.example"), "x");
     let own = prepared(format!("{FROM}message-id:\r\n <own@id>\r\n\r\n").as_bytes()).unwrap();
     assert_eq!(own.message_id, "<own@id>");
@@ -109,4 +123,18 @@ fn octets_over_127_are_noticed_where_they_are() {
     check("From: a@b.example\r\n\r\ngrüße", (Octets::EightBit, HeaderOctets::Ascii));
     check("From: Jörg <a@b.example>\r\n\r\nhi", (Octets::EightBit, HeaderOctets::Utf8));
     check("From: a@b.example\r\nBcc: jörg@b.example\r\n\r\nhi", (Octets::SevenBit, HeaderOctets::Ascii));
+}
+
+#[test]
+fn the_envelopes_sender_is_the_author_where_none_is_named() {
+    let sender = Address::parse("grüße@example.net").unwrap();
+    let got =
+        prepared_from(b"Subject: x\r\nDate: d\r\nMessage-ID: <m@m>\r\n\r\nhi\r\n", Some(&sender)).unwrap();
+    assert!(
+        String::from_utf8_lossy(&got.bytes)
+            .ends_with("Message-ID: <m@m>\r\nFrom: grüße@example.net\r\n\r\nhi\r\n")
+    );
+    assert_eq!((got.from.as_str(), got.header), ("grüße@example.net", HeaderOctets::Utf8));
+    let own = prepared_from(format!("{FROM}\r\n").as_bytes(), Some(&sender)).unwrap();
+    assert_eq!(own.from, "Ann <ann@example.net>");
 }

@@ -56,7 +56,8 @@ pub fn queue<'a>(
         .iter()
         .zip(samples.iter().chain(std::iter::repeat(&None)))
         .map(|(group, sample)| {
-            let (why, category) = sample.as_ref().map_or_else(|| ("it has just ended".to_owned(), None), |row| why(row, now));
+            let (why, category) =
+                sample.as_ref().map_or_else(|| ("it has just ended".to_owned(), None), |row| why(row, now));
             QueueGroup {
                 domain: group.domain.as_ref(),
                 site: group.site.as_deref(),
@@ -88,7 +89,10 @@ fn why(row: &Row, now: Timestamp) -> (String, Option<Category>) {
     let attempts = row.open_recipients().filter_map(|(_, recipient)| recipient.attempts.last());
     let Some(attempt) = attempts.max_by_key(|attempt| attempt.at) else {
         let scheduled = row.facts.send_at.filter(|_| Status::untried(row, now) == Status::Scheduled);
-        return (scheduled.map_or_else(|| "not tried yet".to_owned(), |at| format!("scheduled for {at}")), None);
+        return (
+            scheduled.map_or_else(|| "not tried yet".to_owned(), |at| format!("scheduled for {at}")),
+            None,
+        );
     };
     let said = match (&attempt.reply, &attempt.detail) {
         (Some(reply), _) => reply.to_string(),

@@ -102,7 +102,9 @@ impl Status {
         }
         match recipient.attempts.last().map(|attempt| attempt.verdict.action) {
             Some(Action::Slow) => Self::Throttled,
-            Some(Action::Retry | Action::Again | Action::Reconnect | Action::Bounce | Action::Deliver) => Self::Deferred,
+            Some(Action::Retry | Action::Again | Action::Reconnect | Action::Bounce | Action::Deliver) => {
+                Self::Deferred
+            }
             None if recipient.throttles > 0 => Self::Throttled,
             None => Self::untried(row, now),
         }

@@ -92,7 +92,8 @@ impl<'a> SuppressionView<'a> {
     pub fn of(entries: &'a [Suppression], now: Timestamp) -> Option<Self> {
         let live: Vec<&Suppression> =
             entries.iter().filter(|entry| entry.expires_at.is_none_or(|until| now < until)).collect();
-        let lasting = |entry: &&&Suppression| (entry.expires_at.unwrap_or(Timestamp::NEVER), entry.lane.is_none());
+        let lasting =
+            |entry: &&&Suppression| (entry.expires_at.unwrap_or(Timestamp::NEVER), entry.lane.is_none());
         let longest = *live.iter().max_by_key(lasting)?;
         Some(Self {
             longest: EntryView::live(longest),

@@ -10,7 +10,7 @@ use posthaste_policy::retry::{HostTrouble, PLAINER_FOR, host_trouble, skip_for};
 use posthaste_policy::{Smarthost, TlsMode};
 use posthaste_route::{AllowPrivate, MailHosts};
 use posthaste_smtp::{
-    ConnectFailure, Connection, Credentials, Habits, Hello, Loss, Manner, OpenError, Peer, Session, StartTls,
+    ConnectFailure, Connection, Credentials, Habits, Manner, OpenError, Peer, Session, StartTls,
 };
 use tokio::time::Instant;
 
@@ -60,6 +60,12 @@ struct Door {
     seat: PaceKey,
 }
 
+impl Door {
+    fn peer(&self) -> Peer {
+        Peer { host: self.host.clone(), addr: self.addr }
+    }
+}
+
 impl Inner {
     pub(super) async fn dial(
         &self,
@@ -83,7 +89,7 @@ impl Inner {
                 continue;
             }
             session.habits = self.habits_of(door.addr, wish.manner);
-            match self.try_door(wired, &door, &mut session, deadline).await {
+            match posthaste_smtp::open(&door.peer(), &session, &wired.tls, &wired.timeouts, deadline).await {
                 Ok(connection) => return Ok(self.line(door, connection)),
                 Err(OpenError::DeadlinePassed) => {
                     self.pacer.stand_up(&door.seat).await;
@@ -107,7 +113,7 @@ impl Inner {
                 continue;
             }
             session.habits = Habits { starttls: StartTls::Skip, ..self.habits_of(door.addr, wish.manner) };
-            match self.try_door(wired, &door, &mut session, deadline).await {
+            match posthaste_smtp::open(&door.peer(), &session, &wired.tls, &wired.timeouts, deadline).await {
                 Ok(connection) => return Ok(self.line(door, connection)),
                 Err(error) => {
                     self.pacer.stand_up(&door.seat).await;
@@ -129,27 +135,6 @@ impl Inner {
             self.remember_habits(door.addr, habits);
         }
         Line { connection, seat: door.seat, host: door.host, ip: door.addr.ip(), messages: 0 }
-    }
-
-    /// Opens; a peer that closes on EHLO gets HELO on a new connection (stage table, EHLO).
-    async fn try_door(
-        &self,
-        wired: &Wired,
-        door: &Door,
-        session: &mut Session,
-        deadline: Instant,
-    ) -> Result<Connection, OpenError> {
-        let peer = Peer { host: door.host.clone(), addr: door.addr };
-        let first = posthaste_smtp::open(&peer, session, &wired.tls, &wired.timeouts, deadline).await;
-        match first {
-            Err(OpenError::Lost { stage: Stage::Ehlo, how: Loss::Closed })
-                if session.habits.hello == Hello::Ehlo =>
-            {
-                session.habits.hello = Hello::Helo;
-                posthaste_smtp::open(&peer, session, &wired.tls, &wired.timeouts, deadline).await
-            }
-            other => other,
-        }
     }
 
     async fn doors(&self, wired: &Wired, way: &Way, wish: Wish) -> Result<Vec<Door>, Failure> {
@@ -192,7 +177,10 @@ impl Inner {
                 let checked = posthaste_route::guard::check(*ip, AllowPrivate::Yes);
                 return checked.map(|()| vec![door(*ip)]).map_err(|forbidden| {
                     let trouble = posthaste_policy::Trouble::NotAllowed { ip: *ip };
-                    Failure::of_trouble(&trouble, &format!("the smarthost {ip} is not connected to: {forbidden}"))
+                    Failure::of_trouble(
+                        &trouble,
+                        &format!("the smarthost {ip} is not connected to: {forbidden}"),
+                    )
                 });
             }
         };

@@ -177,9 +177,11 @@ impl Inner {
                 biased;
                 report = &mut dialogue => return report,
                 () = tokio::time::sleep_until(next_renewal) => {
-                    // A lease that cannot be renewed is found out before the dot; after it, at the settlement.
-                    let mut row = sending.row.lock().await;
-                    if let Err(error) = self.renew(&mut row, job, Dot::Before).await {
+                    // Whoever has the row locked is the dialogue itself, just before the dot: it renews there. A
+                    // lease that cannot be renewed is found out before the dot; after it, at the settlement.
+                    if let Ok(mut row) = sending.row.try_lock()
+                        && let Err(error) = self.renew(&mut row, job, Dot::Before).await
+                    {
                         tracing::warn!(%error, "a lease could not be renewed");
                     }
                     next_renewal = Instant::now() + LEASE - RENEW_WITHIN;

@@ -4,8 +4,8 @@
 
 use std::sync::OnceLock;
 
-use crate::file::{Matches, Shaping};
 use crate::rate::Rate;
+use crate::shaping::{Matches, Shaping};
 use crate::site::SiteName;
 use crate::tls::TlsMode;
 use crate::verdict::RuleName;
@@ -35,7 +35,12 @@ struct Known {
     tls: Option<TlsMode>,
 }
 
-const fn known(site: &'static str, suffixes: &'static [&'static str], connections: u32, messages: u32) -> Known {
+const fn known(
+    site: &'static str,
+    suffixes: &'static [&'static str],
+    connections: u32,
+    messages: u32,
+) -> Known {
     Known { site, suffixes, connections, messages, rate: None, tls: None }
 }
 
@@ -106,5 +111,7 @@ pub fn default_rule() -> &'static Shaping {
 
 /// The built-in suffixes, each with the name of its site.
 pub fn suffixes() -> impl Iterator<Item = (&'static str, SiteName)> {
-    RECEIVERS.iter().flat_map(|known| known.suffixes.iter().map(|suffix| (*suffix, SiteName::new(known.site))))
+    RECEIVERS
+        .iter()
+        .flat_map(|known| known.suffixes.iter().map(|suffix| (*suffix, SiteName::new(known.site))))
 }

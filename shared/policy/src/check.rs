@@ -7,28 +7,31 @@ use posthaste_mail::{Domain, Lane};
 
 use crate::builtin;
 use crate::file::{AddressFamily, Matches, Policy, Shaping};
+use crate::read::Positions;
 use crate::section::Notes;
 use crate::span::{DAY, show_span};
 use crate::tls::TlsMode;
 use crate::verdict::Action;
 
-pub(crate) fn check(policy: &Policy, notes: &Notes<'_>) {
-    check_hosts(policy, notes);
+pub(crate) fn check(policy: &Policy, at: &Positions, notes: &Notes<'_>) {
+    check_hosts(policy, at, notes);
     check_retry(policy, notes);
-    check_shaping(policy, notes);
-    check_routes(policy, notes);
-    check_verdicts(policy, notes);
+    check_shaping(policy, at, notes);
+    check_routes(policy, at, notes);
+    check_verdicts(policy, at, notes);
     if policy.retention.ledger < DAY {
         notes.problem("retention.ledger", "idempotency keys are kept 24h or more: write at least \"24h\"");
     }
     if policy.retention.spool > policy.retention.ledger {
-        notes.problem("retention.spool", "is longer than ledger: nothing would find those messages; lower it");
+        notes
+            .problem("retention.spool", "is longer than ledger: nothing would find those messages; lower it");
     }
 }
 
-fn check_hosts(policy: &Policy, notes: &Notes<'_>) {
+fn check_hosts(policy: &Policy, at: &Positions, notes: &Notes<'_>) {
     if notes.has("sandbox.all") && !policy.sandbox.all && policy.sandbox_only() {
-        let message = "mail cannot leave without a name to say in EHLO: set mta.hostname, or leave sandbox.all out";
+        let message =
+            "mail cannot leave without a name to say in EHLO: set mta.hostname, or leave sandbox.all out";
         notes.problem("sandbox.all", message);
     }
     if policy.smtp.address_families.is_empty() {
@@ -37,14 +40,20 @@ fn check_hosts(policy: &Policy, notes: &Notes<'_>) {
     if policy.tls.mode == TlsMode::Never {
         for (key, on) in [("tls.dane", policy.tls.dane), ("tls.mta_sts", policy.tls.mta_sts)] {
             if on && notes.has(key) {
-                notes.problem(key, "demands TLS where a domain publishes it, and tls.mode = \"never\" forbids it: drop one");
+                notes.problem(
+                    key,
+                    "demands TLS where a domain publishes it, and tls.mode = \"never\" forbids it: drop one",
+                );
             }
         }
     }
     let mut seen = BTreeMap::new();
-    for (n, egress) in policy.egress.iter().enumerate() {
+    for (n, egress) in at.egress.iter().zip(&policy.egress) {
         if let Some(first) = seen.insert(egress.name.clone(), n) {
-            notes.problem(&format!("egress[{n}].name"), format!("`{}` is egress[{first}] already", egress.name));
+            notes.problem(
+                &format!("egress[{n}].name"),
+                format!("`{}` is egress[{first}] already", egress.name),
+            );
         }
     }
 }
@@ -73,19 +82,25 @@ fn check_retry(policy: &Policy, notes: &Notes<'_>) {
             notes.problem(&key("throttle"), "is empty: write at least one wait");
         }
         if notes.has(&key("ambiguous_after")) && retry.ambiguous_after >= retry.expire_after {
-            notes.problem(&key("ambiguous_after"), "is not before expire_after: the message would never be sent again");
+            notes.problem(
+                &key("ambiguous_after"),
+                "is not before expire_after: the message would never be sent again",
+            );
         }
     }
 }
 
-fn check_shaping(policy: &Policy, notes: &Notes<'_>) {
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for (n, rule) in policy.shaping.iter().enumerate() {
-        // Rules that could not be read are not in the list, so positions are those of the file only if all were.
-        let path = |key: &str| if key.is_empty() { format!("shaping[{n}]") } else { format!("shaping[{n}].{key}") };
+fn check_shaping(policy: &Policy, at: &Positions, notes: &Notes<'_>) {
+    let mut seen = BTreeMap::new();
+    for (n, rule) in at.shaping.iter().zip(&policy.shaping) {
+        let path =
+            |key: &str| if key.is_empty() { format!("shaping[{n}]") } else { format!("shaping[{n}].{key}") };
         if let Some(first) = seen.insert(rule.matches.to_string(), n) {
             let line = notes.line_of(&format!("shaping[{first}]"));
-            notes.problem(&path("match"), format!("can never match: shaping[{first}] on line {line} has the same match; merge them"));
+            notes.problem(
+                &path("match"),
+                format!("can never match: shaping[{first}] on line {line} has the same match; merge them"),
+            );
         }
         if says_nothing(rule) {
             notes.problem(&path(""), "says nothing: give it a rate, connections, tls, …, or drop it");
@@ -94,7 +109,10 @@ fn check_shaping(policy: &Policy, notes: &Notes<'_>) {
             && start.slower(rate) == rate
             && start != rate
         {
-            notes.problem(&path("start"), format!("{start} is above the rate {rate} it grows towards: lower it"));
+            notes.problem(
+                &path("start"),
+                format!("{start} is above the rate {rate} it grows towards: lower it"),
+            );
         }
         if rule.start.is_some() && rule.rate.is_none() {
             notes.problem(&path("start"), "needs a rate to grow towards: write rate = \"20/s\" beside it");
@@ -103,7 +121,10 @@ fn check_shaping(policy: &Policy, notes: &Notes<'_>) {
             && policy.egress(egress).is_none()
         {
             let names: Vec<&str> = policy.egress.iter().map(|e| e.name.as_str()).collect();
-            notes.problem(&path("egress"), format!("there is no egress `{egress}`: known are {}", names.join(", ")));
+            notes.problem(
+                &path("egress"),
+                format!("there is no egress `{egress}`: known are {}", names.join(", ")),
+            );
         }
         if let Matches::Site(site) = &rule.matches
             && let Some(message) = impossible_site(site.as_str())
@@ -121,24 +142,34 @@ fn says_nothing(rule: &Shaping) -> bool {
 fn impossible_site(site: &str) -> Option<String> {
     let host = site.split(['~', ':']).next().unwrap_or(site);
     let Ok(host) = Domain::parse(host) else {
-        return Some(format!("`{site}` can never match: sites are named like \"google.com\" or \"mx.example.net\"; see `policy explain`"));
+        return Some(format!(
+            "`{site}` can never match: sites are named like \"google.com\" or \"mx.example.net\"; see `policy explain`"
+        ));
     };
     let (suffix, name) = builtin::suffixes().find(|(suffix, _)| host.is_under(suffix))?;
-    let message = format!("can never match: hosts under {suffix} are the site {name}; write site = \"{name}\" or mx_suffix = \".{host}\"");
+    let message = format!(
+        "can never match: hosts under {suffix} are the site {name}; write site = \"{name}\" or mx_suffix = \".{host}\""
+    );
     (site != name.as_str()).then_some(message)
 }
 
-fn check_routes(policy: &Policy, notes: &Notes<'_>) {
+fn check_routes(policy: &Policy, at: &Positions, notes: &Notes<'_>) {
     let mut seen = BTreeMap::new();
-    for (n, route) in policy.routes.iter().enumerate() {
+    for (n, route) in at.routes.iter().zip(&policy.routes) {
         let path = |key: &str| format!("route[{n}].{key}");
         if let Some(first) = seen.insert(format!("{:?}", route.matches), n) {
             let line = notes.line_of(&format!("route[{first}]"));
-            notes.problem(&path("match"), format!("can never match: route[{first}] on line {line} has the same match; drop one"));
+            notes.problem(
+                &path("match"),
+                format!("can never match: route[{first}] on line {line} has the same match; drop one"),
+            );
         }
         let relay = &route.smarthost;
         if relay.auth_secret.is_some() && relay.tls != TlsMode::Verify {
-            let message = format!("{} with auth_secret: the secret is given only over verified TLS; write \"verify\" or leave it out", relay.tls);
+            let message = format!(
+                "{} with auth_secret: the secret is given only over verified TLS; write \"verify\" or leave it out",
+                relay.tls
+            );
             notes.problem(&path("tls"), message);
         }
         if relay.auth_secret.is_none() && relay.username.is_some() {
@@ -147,14 +178,16 @@ fn check_routes(policy: &Policy, notes: &Notes<'_>) {
     }
 }
 
-fn check_verdicts(policy: &Policy, notes: &Notes<'_>) {
+fn check_verdicts(policy: &Policy, at: &Positions, notes: &Notes<'_>) {
     let mut seen = BTreeMap::new();
-    for (n, rule) in policy.verdicts.iter().enumerate() {
-        let path = |key: &str| if key.is_empty() { format!("verdict[{n}]") } else { format!("verdict[{n}].{key}") };
+    for (n, rule) in at.verdicts.iter().zip(&policy.verdicts) {
+        let path =
+            |key: &str| if key.is_empty() { format!("verdict[{n}]") } else { format!("verdict[{n}].{key}") };
         if let Some(first) = seen.insert(rule.name.clone(), n) {
             notes.problem(&path("name"), format!("`{}` is verdict[{first}] already", rule.name));
         }
-        let open = rule.code.is_empty() && rule.enhanced.is_empty() && rule.text.is_empty() && rule.mx.is_empty();
+        let open =
+            rule.code.is_empty() && rule.enhanced.is_empty() && rule.text.is_empty() && rule.mx.is_empty();
         if open {
             notes.problem(&path(""), "would match every reply: give it a code, enhanced, text or mx");
         }
@@ -163,7 +196,8 @@ fn check_verdicts(policy: &Policy, notes: &Notes<'_>) {
             notes.problem(&path("enhanced"), "can never match: code and enhanced are of different classes");
         }
         if rule.action == Some(Action::Bounce) && classes == [4] {
-            notes.problem(&path("action"), "a 4xx never bounces: leave action out, or let the rule match 5xx");
+            notes
+                .problem(&path("action"), "a 4xx never bounces: leave action out, or let the rule match 5xx");
         }
         if rule.action == Some(Action::Deliver) {
             notes.problem(&path("action"), "a refusal cannot be made a delivery");
@@ -188,8 +222,14 @@ impl Policy {
             warnings.push("smtp.allow_private_addresses is on: anyone who may send can have this machine connect to internal hosts".to_owned());
         }
         if self.smtp.dot_timeout < std::time::Duration::from_secs(600) {
-            warnings.push("smtp.dot_timeout is under 10m (RFC 5321 4.5.3.2.6): a shorter wait makes duplicates".to_owned());
+            warnings.push(
+                "smtp.dot_timeout is under 10m (RFC 5321 4.5.3.2.6): a shorter wait makes duplicates"
+                    .to_owned(),
+            );
         }
         warnings
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,9 @@ impl Policy {
         };
         let site = self.site_of(through, domain);
         let hosts = match through {
-            Hosts::Smarthost(..) => route.map(|relay| relay.host.name().cloned().into_iter().collect()).unwrap_or_default(),
+            Hosts::Smarthost(..) => {
+                route.map(|relay| relay.host.name().cloned().into_iter().collect()).unwrap_or_default()
+            }
             _ => mx.to_vec(),
         };
         let limits = self.limits(&Place { site: &site, hosts: &hosts, domain });

@@ -7,19 +7,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_mail::{Domain, DomainError, Lane};
+use posthaste_mail::{Domain, Lane};
 use serde::{Deserialize, Serialize};
 
-use crate::builtin;
 use crate::classify::UserRule;
 use crate::limits::Place;
 use crate::names::named;
-use crate::rate::Rate;
 use crate::retry::RetryPolicy;
-use crate::site::{Hosts, SiteName, site_of};
 use crate::span::DAY;
 use crate::tls::TlsMode;
-use crate::verdict::{RuleName, SUPPRESS_DOMAIN, SUPPRESS_MAILBOX};
+
+pub use crate::relay::{RelayHost, Route, RouteMatch, Smarthost};
+pub use crate::shaping::{Matches, Shaping};
+pub use crate::suppression::SuppressionPolicy;
 
 /// The whole policy.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,165 +155,6 @@ pub struct Tls {
     pub mta_sts_port: u16,
 }
 
-/// What a shaping rule or a route is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Matches {
-    /// Everything.
-    Default,
-    /// A site by its name.
-    Site(SiteName),
-    /// Hosts whose name ends so, in whole labels; with its leading dot or without.
-    MxSuffix(Arc<str>),
-    /// One recipient domain.
-    Domain(Domain),
-}
-
-impl fmt::Display for Matches {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Site(site) => write!(f, "site {site}"),
-            Self::MxSuffix(suffix) => write!(f, "mx_suffix {suffix}"),
-            Self::Domain(domain) => write!(f, "domain {domain}"),
-        }
-    }
-}
-
-/// `[[shaping]]`: every number optional; one that is absent comes from the next less specific rule.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Shaping {
-    /// What explanations call it.
-    pub name: RuleName,
-    /// Whether it comes with the program.
-    pub built_in: bool,
-    /// What it is about.
-    pub matches: Matches,
-    /// Recipients in a time.
-    pub rate: Option<Rate>,
-    /// The rate to begin with; `rate` is then a ceiling.
-    pub start: Option<Rate>,
-    /// How many recipients' worth of unspent time stays good.
-    pub burst: Option<u32>,
-    /// Connections at once.
-    pub connections: Option<u32>,
-    /// Transactions on one connection.
-    pub messages_per_connection: Option<u32>,
-    /// New connections in a time.
-    pub connection_rate: Option<Rate>,
-    /// Recipients in one transaction.
-    pub recipients_per_message: Option<u32>,
-    /// From which egress.
-    pub egress: Option<EgressName>,
-    /// TLS demanded.
-    pub tls: Option<TlsMode>,
-}
-
-impl Shaping {
-    /// A rule that says nothing yet.
-    pub fn new(name: RuleName, matches: Matches) -> Self {
-        Self {
-            name,
-            built_in: false,
-            matches,
-            rate: None,
-            start: None,
-            burst: None,
-            connections: None,
-            messages_per_connection: None,
-            connection_rate: None,
-            recipients_per_message: None,
-            egress: None,
-            tls: None,
-        }
-    }
-}
-
-/// `[[route]]`: mail that does not go to MX hosts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// Which mail: everything, a domain, or a domain and what is below it.
-    pub matches: RouteMatch,
-    /// Where it goes instead.
-    pub smarthost: Smarthost,
-}
-
-/// Which recipient domains a route is for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum RouteMatch {
-    /// Every domain.
-    Default,
-    /// One domain.
-    Domain(Domain),
-}
-
-/// A relay that takes our mail.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub struct Smarthost {
-    /// Its name or address.
-    pub host: RelayHost,
-    /// Its port.
-    pub port: u16,
-    /// The name of the secret to authenticate with, never the secret.
-    pub auth_secret: Option<String>,
-    /// Whom to authenticate as; without it the secret holds `user:password`.
-    pub username: Option<String>,
-    /// TLS demanded; `verify` where there is a secret.
-    pub tls: TlsMode,
-}
-
-/// A relay's host: a name that is looked up, or an address that is taken as it is. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(into = "String")]
-pub enum RelayHost {
-    /// To be looked up.
-    Name(Domain),
-    /// An IPv4 or IPv6 address, and how it was written.
-    Address(IpAddr, Arc<str>),
-}
-
-impl RelayHost {
-    /// Reads a host name, an IPv4 address, or an IPv6 address with or without brackets.
-    pub fn parse(text: &str) -> Result<Self, DomainError> {
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-        bare.parse().map(|ip| Self::Address(ip, bare.into())).or_else(|_| Domain::parse(text).map(Self::Name))
-    }
-
-    /// As it was written, without brackets.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Name(name) => name.as_str(),
-            Self::Address(_, text) => text,
-        }
-    }
-
-    /// The name, if it is one.
-    pub fn name(&self) -> Option<&Domain> {
-        match self {
-            Self::Name(name) => Some(name),
-            Self::Address(..) => None,
-        }
-    }
-}
-
-impl std::fmt::Display for RelayHost {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl From<RelayHost> for String {
-    fn from(host: RelayHost) -> Self {
-        host.as_str().to_owned()
-    }
-}
-
-impl Smarthost {
-    /// `host:port`, the name of its site.
-    pub fn site(&self) -> SiteName {
-        SiteName::new(&format!("{}:{}", self.host, self.port))
-    }
-}
-
 /// `[auth]`. Absent keys are decided by the host: on when deployed, off in `dev`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Auth {
@@ -321,39 +162,6 @@ pub struct Auth {
     pub require_identity: Option<bool>,
     /// Mail that cannot pass DMARC is refused.
     pub require_alignment: Option<bool>,
-}
-
-/// `[suppression]`: how long each kind lasts. Complaints and unsubscribes have no end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SuppressionPolicy {
-    /// No such mailbox.
-    pub bad_mailbox: Duration,
-    /// The same, where mail was delivered to it within `known_within`.
-    pub bad_mailbox_known: Duration,
-    /// How recent a delivery makes a mailbox known.
-    pub known_within: Duration,
-    /// No such domain, or a null MX.
-    pub bad_domain: Duration,
-    /// Mailbox closed.
-    pub inactive: Duration,
-    /// Mailbox full for good, at the third time within `mailbox_full_within`.
-    pub mailbox_full: Duration,
-    /// See `mailbox_full`.
-    pub mailbox_full_within: Duration,
-}
-
-impl Default for SuppressionPolicy {
-    fn default() -> Self {
-        Self {
-            bad_mailbox: SUPPRESS_MAILBOX,
-            bad_mailbox_known: SUPPRESS_DOMAIN,
-            known_within: DAY * 90,
-            bad_domain: SUPPRESS_DOMAIN,
-            inactive: SUPPRESS_MAILBOX,
-            mailbox_full: SUPPRESS_DOMAIN,
-            mailbox_full_within: DAY * 14,
-        }
-    }
 }
 
 /// `[retention]`: how long what is final is kept.
@@ -390,7 +198,13 @@ impl Default for Policy {
             egress: vec![Egress { name: EgressName::new("default"), hostname: None, public_ip: Vec::new() }],
             dns: Dns { servers: Vec::new(), timeout: Duration::from_secs(10) },
             smtp: Smtp::default(),
-            tls: Tls { mode: TlsMode::Opportunistic, ca_file: None, dane: true, mta_sts: true, mta_sts_port: 443 },
+            tls: Tls {
+                mode: TlsMode::Opportunistic,
+                ca_file: None,
+                dane: true,
+                mta_sts: true,
+                mta_sts_port: 443,
+            },
             shaping: Vec::new(),
             routes: Vec::new(),
             verdicts: Vec::new(),
@@ -441,7 +255,11 @@ impl Policy {
         // `read` refuses an empty list; a policy built by hand without one gets a panic-free answer all the same.
         static NONE: std::sync::OnceLock<Egress> = std::sync::OnceLock::new();
         self.egress.first().unwrap_or_else(|| {
-            NONE.get_or_init(|| Egress { name: EgressName::new("default"), hostname: None, public_ip: Vec::new() })
+            NONE.get_or_init(|| Egress {
+                name: EgressName::new("default"),
+                hostname: None,
+                public_ip: Vec::new(),
+            })
         })
     }
 
@@ -460,36 +278,6 @@ impl Policy {
     /// Whether only the sandbox may be served: it was asked for, or there is no name to say in EHLO.
     pub fn sandbox_only(&self) -> bool {
         self.sandbox.all || (self.mta.hostname.is_none() && self.egress.iter().all(|e| e.hostname.is_none()))
-    }
-
-    /// The relay that mail for a domain goes through, if any: the domain's own route before the default one.
-    pub fn route(&self, domain: &Domain) -> Option<&Smarthost> {
-        let own = self.routes.iter().find(|r| matches!(&r.matches, RouteMatch::Domain(d) if d == domain));
-        own.or_else(|| self.routes.iter().find(|r| r.matches == RouteMatch::Default)).map(|route| &route.smarthost)
-    }
-
-    /// The site of a domain whose mail goes to these hosts.
-    pub fn site_of(&self, hosts: Hosts<'_>, domain: &Domain) -> SiteName {
-        site_of(hosts, domain, |host| self.rolled_up(host))
-    }
-
-    /// The site to pace at one host about to be connected to: a set that mixes in a big receiver's hosts gains
-    /// nothing. `site` is that of the domain.
-    pub fn site_of_host(&self, host: &Domain, site: &SiteName) -> SiteName {
-        self.rolled_up(host).unwrap_or_else(|| site.clone())
-    }
-
-    /// The name of the suffix rule a host falls under. A suffix of the file that lies within a built-in receiver
-    /// stays that receiver: it may tell numbers apart, but not get the receiver's limits twice.
-    fn rolled_up(&self, host: &Domain) -> Option<SiteName> {
-        if let Some((_, name)) = builtin::suffixes().find(|(suffix, _)| host.is_under(suffix)) {
-            return Some(name);
-        }
-        let own = self.shaping.iter().filter_map(|rule| match &rule.matches {
-            Matches::MxSuffix(suffix) if host.is_under(suffix) => Some(suffix.trim_start_matches('.')),
-            _ => None,
-        });
-        own.max_by_key(|suffix| suffix.len()).map(SiteName::new)
     }
 
     /// The TLS demanded of a host for a message: a rule's or `[tls]`'s, or what the message asks for if that is more.

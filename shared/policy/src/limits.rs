@@ -60,7 +60,8 @@ impl Policy {
     pub fn limits(&self, place: &Place<'_>) -> Limits {
         let rules = self.rules_for(place);
         let floor = builtin::default_rule();
-        let rate = pick(&rules, |r| r.rate).unwrap_or_else(|| given(floor.rate.unwrap_or(Rate::Unlimited), floor));
+        let rate =
+            pick(&rules, |r| r.rate).unwrap_or_else(|| given(floor.rate.unwrap_or(Rate::Unlimited), floor));
         let start = match rules.iter().find(|r| r.start.is_some() || r.rate.is_some()) {
             Some(rule) => given(rule.start, rule),
             None => given(floor.start, floor),
@@ -69,11 +70,14 @@ impl Policy {
             burst: pick(&rules, |r| r.burst).unwrap_or_else(|| given(1, floor)),
             connections: known_or_lower(&rules, |r| r.connections),
             messages_per_connection: known_or_lower(&rules, |r| r.messages_per_connection),
-            connection_rate: pick(&rules, |r| r.connection_rate).unwrap_or_else(|| given(Rate::Unlimited, floor)),
+            connection_rate: pick(&rules, |r| r.connection_rate)
+                .unwrap_or_else(|| given(Rate::Unlimited, floor)),
             recipients_per_message: known_or_lower(&rules, |r| r.recipients_per_message),
             tls: self.shaped_tls(&rules),
-            egress: pick(&rules, |r| r.egress.clone())
-                .unwrap_or_else(|| Given { value: self.default_egress().name.clone(), by: RuleName::new("[[egress]]") }),
+            egress: pick(&rules, |r| r.egress.clone()).unwrap_or_else(|| Given {
+                value: self.default_egress().name.clone(),
+                by: RuleName::new("[[egress]]"),
+            }),
             rate,
             start,
         }
@@ -112,7 +116,8 @@ fn pick<T>(rules: &[&Shaping], number: impl Fn(&Shaping) -> Option<T>) -> Option
 /// the file's: who asks for at most two connections anywhere means it.
 fn known_or_lower(rules: &[&Shaping], number: impl Fn(&Shaping) -> Option<u32>) -> Given<u32> {
     let first = rules.iter().find(|rule| number(rule).is_some());
-    let own_default = rules.iter().find(|r| !r.built_in && r.matches == Matches::Default && number(r).is_some());
+    let own_default =
+        rules.iter().find(|r| !r.built_in && r.matches == Matches::Default && number(r).is_some());
     let floor = builtin::default_rule();
     let rule = match (first, own_default) {
         (Some(first), Some(own)) if first.built_in && number(own) < number(first) => own,
@@ -143,3 +148,6 @@ impl Matches {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

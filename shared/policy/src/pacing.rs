@@ -86,7 +86,9 @@ pub enum Answer {
 pub fn chunk(rate: Rate) -> u32 {
     match rate.interval_us() {
         0 => u32::MAX,
-        interval => u32::try_from(CHUNK.as_micros() / u128::from(interval.unsigned_abs())).unwrap_or(u32::MAX).max(1),
+        interval => {
+            u32::try_from(CHUNK.as_micros() / u128::from(interval.unsigned_abs())).unwrap_or(u32::MAX).max(1)
+        }
     }
 }
 

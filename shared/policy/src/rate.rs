@@ -65,7 +65,11 @@ impl Rate {
         if text == "unlimited" {
             return Ok(Self::Unlimited);
         }
-        let expected = || format!("`{text}` is not a rate: write \"20/s\", \"600/m\", \"5000/h\", \"1000/d\" or \"unlimited\"");
+        let expected = || {
+            format!(
+                "`{text}` is not a rate: write \"20/s\", \"600/m\", \"5000/h\", \"1000/d\" or \"unlimited\""
+            )
+        };
         let (count, period) = text.split_once('/').ok_or_else(expected)?;
         let period = match period.trim() {
             "s" | "sec" | "second" => Period::Second,
@@ -75,7 +79,9 @@ impl Rate {
             _ => return Err(expected()),
         };
         match count.trim().replace('_', "").parse::<u32>() {
-            Ok(0) => Err(format!("`{text}` would let nothing through: suspend the site, or hold the mail, instead")),
+            Ok(0) => Err(format!(
+                "`{text}` would let nothing through: suspend the site, or hold the mail, instead"
+            )),
             Ok(count) if count <= RATE_COUNT_MAX => Ok(Self::Per { count, period }),
             Ok(_) => Err(format!("`{text}` is over {RATE_COUNT_MAX} a period: write \"unlimited\"")),
             Err(_) => Err(expected()),

@@ -1,23 +1,23 @@
 //! From the text of a policy file to the policy: each key's type, unit and range. What keys mean together is `check`.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use posthaste_mail::{Domain, Stage};
-use toml::de::{DeTable, DeValue};
+use posthaste_mail::Stage;
+use toml::de::DeTable;
 
 use crate::check::check;
 use crate::classify::{CodePattern, EnhancedPattern, Rule};
 use crate::file::{
-    RelayHost,    AddressFamily, Egress, EgressName, Matches, Policy, Route, RouteMatch, Shaping, Smarthost, Tls,
+    AddressFamily, Egress, EgressName, Matches, Policy, Route, RouteMatch, Shaping, Smarthost, Tls,
 };
-use crate::rate::Rate;
 use crate::retry::RetryPolicy;
-use crate::section::{Notes, Problem, Read, Section};
+use crate::section::{Notes, Problem, Section};
 use crate::site::SiteName;
-use crate::span::parse_span;
 use crate::tls::TlsMode;
+use crate::values::{
+    address, code_text, count, domain, name, one_of, pattern, port, positive, rate, server, share, smarthost,
+    some_span, span, suffix, switch, text, tls_mode, whole,
+};
 use crate::verdict::{Action, Category, RuleName, Scope, Suppress};
 
 /// Largest policy file in octets: a thousand rules fit many times over.
@@ -45,21 +45,42 @@ impl Policy {
             problems.dedup();
             return Err(problems);
         }
-        let policy = read(Section::root(table.get_ref(), &notes));
-        check(&policy, &notes);
+        let (policy, positions) = read(Section::root(table.get_ref(), &notes));
+        check(&policy, &positions, &notes);
         let problems = notes.into_problems();
         if problems.is_empty() { Ok(policy) } else { Err(problems) }
     }
 }
 
-fn read(mut root: Section<'_, '_>) -> Policy {
+/// Where in its list of the file each rule stands; rules that could not be read are missing from the policy.
+#[derive(Debug, Default)]
+pub(crate) struct Positions {
+    pub(crate) egress: Vec<usize>,
+    pub(crate) shaping: Vec<usize>,
+    pub(crate) routes: Vec<usize>,
+    pub(crate) verdicts: Vec<usize>,
+}
+
+/// Reads a list of tables, keeping where each stood.
+fn read_list<'d, 't, T>(
+    root: &mut Section<'d, 't>,
+    key: &'static str,
+    read: impl Fn(usize, Section<'d, 't>) -> Option<T>,
+) -> (Vec<usize>, Vec<T>) {
+    let sections = root.tables(key).into_iter().enumerate();
+    sections.filter_map(|(n, section)| read(n, section).map(|value| (n, value))).unzip()
+}
+
+fn read(mut root: Section<'_, '_>) -> (Policy, Positions) {
+    let mut positions = Positions::default();
     let mut policy = Policy::default();
     let mut mta = root.table("mta");
     policy.mta.hostname = mta.get("hostname", domain);
     policy.mta.return_path_domain = mta.get("return_path_domain", domain);
     mta.done();
 
-    let egress: Vec<Egress> = root.tables("egress").into_iter().filter_map(read_egress).collect();
+    let egress;
+    (positions.egress, egress) = read_list(&mut root, "egress", |_, section| read_egress(section));
     if !egress.is_empty() {
         policy.egress = egress;
     }
@@ -72,9 +93,9 @@ fn read(mut root: Section<'_, '_>) -> Policy {
     read_smtp(root.table("smtp"), &mut policy);
     read_tls(root.table("tls"), &mut policy.tls);
     read_retry(root.table("retry"), &mut policy);
-    policy.shaping = root.tables("shaping").into_iter().filter_map(read_shaping).collect();
-    policy.routes = root.tables("route").into_iter().filter_map(read_route).collect();
-    policy.verdicts = root.tables("verdict").into_iter().enumerate().filter_map(|(n, s)| read_verdict(n, s)).collect();
+    (positions.shaping, policy.shaping) = read_list(&mut root, "shaping", |_, section| read_shaping(section));
+    (positions.routes, policy.routes) = read_list(&mut root, "route", |_, section| read_route(section));
+    (positions.verdicts, policy.verdicts) = read_list(&mut root, "verdict", read_verdict);
 
     let mut auth = root.table("auth");
     policy.auth.require_identity = auth.get("require_identity", switch);
@@ -86,7 +107,7 @@ fn read(mut root: Section<'_, '_>) -> Policy {
     sandbox.set("all", &mut policy.sandbox.all, switch);
     sandbox.done();
     root.done();
-    policy
+    (policy, positions)
 }
 
 fn read_egress(mut section: Section<'_, '_>) -> Option<Egress> {
@@ -103,7 +124,9 @@ fn read_egress(mut section: Section<'_, '_>) -> Option<Egress> {
 fn read_smtp(mut section: Section<'_, '_>, policy: &mut Policy) {
     let smtp = &mut policy.smtp;
     section.set("port", &mut smtp.port, port);
-    if let Some(families) = section.list("address_families", |v| one_of(v, AddressFamily::parse, AddressFamily::ALL)) {
+    if let Some(families) =
+        section.list("address_families", |v| one_of(v, AddressFamily::parse, AddressFamily::ALL))
+    {
         smtp.address_families = families;
     }
     section.set("allow_private_addresses", &mut smtp.allow_private_addresses, switch);
@@ -154,10 +177,14 @@ fn read_retry_keys(section: &mut Section<'_, '_>, retry: &mut RetryPolicy) {
 }
 
 fn read_shaping(mut section: Section<'_, '_>) -> Option<Shaping> {
-    let matches = section.get("match", |v| if v.as_str() == Some("default") { Ok(None) } else { Ok(Some(())) });
+    let matches =
+        section.get("match", |v| if v.as_str() == Some("default") { Ok(None) } else { Ok(Some(())) });
     let matches = match matches {
         None => {
-            section.problem("", "has no match: write match = \"default\" or match = { domain = \"example.net\" }");
+            section.problem(
+                "",
+                "has no match: write match = \"default\" or match = { domain = \"example.net\" }",
+            );
             None
         }
         Some(None) => Some(Matches::Default),
@@ -189,7 +216,10 @@ fn read_shaping_match(section: &mut Section<'_, '_>) -> Option<Matches> {
     let mut given = [site, suffix, domain].into_iter().flatten();
     let matches = given.next();
     if given.next().is_some() {
-        table.problem("", "names more than one thing, and no rule is about both: write one [[shaping]] for each");
+        table.problem(
+            "",
+            "names more than one thing, and no rule is about both: write one [[shaping]] for each",
+        );
     }
     if matches.is_none() && ["site", "mx_suffix", "domain"].iter().all(|key| !table.mentions(key)) {
         table.problem("", "is empty: write one of site, mx_suffix, domain");
@@ -202,7 +232,10 @@ fn read_route(mut section: Section<'_, '_>) -> Option<Route> {
     let default = section.get("match", |v| Ok(v.as_str() == Some("default")));
     let matches = match default {
         None => {
-            section.problem("", "has no match: write match = \"default\" or match = { domain = \"example.net\" }");
+            section.problem(
+                "",
+                "has no match: write match = \"default\" or match = { domain = \"example.net\" }",
+            );
             None
         }
         Some(true) => Some(RouteMatch::Default),
@@ -231,9 +264,13 @@ fn read_route(mut section: Section<'_, '_>) -> Option<Route> {
 
 fn read_verdict(n: usize, mut section: Section<'_, '_>) -> Option<Rule> {
     let rule_name = section.get("name", name).unwrap_or_else(|| format!("verdict[{n}]"));
-    let code = section.list("code", |v| code_text(v).and_then(|t| CodePattern::parse(&t))).unwrap_or_default();
-    let enhanced = section.list("enhanced", |v| text(v).and_then(|t| EnhancedPattern::parse(&t))).unwrap_or_default();
-    let mx = section.list("mx", |v| suffix(v).map(|_| v.as_str().unwrap_or("").to_ascii_lowercase())).unwrap_or_default();
+    let code =
+        section.list("code", |v| code_text(v).and_then(|t| CodePattern::parse(&t))).unwrap_or_default();
+    let enhanced =
+        section.list("enhanced", |v| text(v).and_then(|t| EnhancedPattern::parse(&t))).unwrap_or_default();
+    let mx = section
+        .list("mx", |v| suffix(v).map(|_| v.as_str().unwrap_or("").to_ascii_lowercase()))
+        .unwrap_or_default();
     let stage = section.list("stage", |v| one_of(v, Stage::parse, &Stage::ALL)).unwrap_or_default();
     let patterns = section.list("text", pattern).unwrap_or_default();
     let unless = section.list("unless", pattern).unwrap_or_default();
@@ -245,7 +282,19 @@ fn read_verdict(n: usize, mut section: Section<'_, '_>) -> Option<Rule> {
         section.problem("", "has no category: write category = \"policy\"");
     }
     section.done();
-    Some(Rule { name: rule_name, code, enhanced, mx, stage, text: patterns, unless, category: category?, scope, action, suppress })
+    Some(Rule {
+        name: rule_name,
+        code,
+        enhanced,
+        mx,
+        stage,
+        text: patterns,
+        unless,
+        category: category?,
+        scope,
+        action,
+        suppress,
+    })
 }
 
 /// `[suppression]`, `[retention]`, `[limits]`.
@@ -271,137 +320,4 @@ fn read_keeping(root: &mut Section<'_, '_>, policy: &mut Policy) {
     section.set("message_bytes", &mut policy.size.message_bytes, |v| whole(v).and_then(positive));
     section.set("recipients", &mut policy.size.recipients, count);
     section.done();
-}
-
-fn text<'v>(value: &'v DeValue<'_>) -> Read<&'v str> {
-    value.as_str().ok_or_else(|| format!("is a text in quotes, not {} {}", article(value), value.type_str()))
-}
-
-fn article(value: &DeValue<'_>) -> &'static str {
-    if value.type_str().starts_with(['a', 'i']) { "an" } else { "a" }
-}
-
-fn name(value: &DeValue<'_>) -> Read<String> {
-    let text = text(value)?;
-    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    if fits { Ok(text.to_owned()) } else { Err(format!("`{text}` is no name: 1 to 64 visible ASCII characters")) }
-}
-
-fn switch(value: &DeValue<'_>) -> Read<bool> {
-    value.as_bool().ok_or_else(|| format!("is true or false, not {} {}", article(value), value.type_str()))
-}
-
-fn whole(value: &DeValue<'_>) -> Read<u64> {
-    let number = value.as_integer().ok_or_else(|| format!("is a whole number, not {} {}", article(value), value.type_str()))?;
-    let digits = number.as_str().replace('_', "");
-    u64::from_str_radix(digits.trim_start_matches('+'), number.radix())
-        .map_err(|_| format!("`{digits}` is out of range: write a whole number from 0"))
-}
-
-fn positive(number: u64) -> Read<u64> {
-    if number == 0 { Err("0 would let nothing through: write at least 1".to_owned()) } else { Ok(number) }
-}
-
-fn count(value: &DeValue<'_>) -> Read<u32> {
-    let number = whole(value).and_then(positive)?;
-    u32::try_from(number).ok().filter(|n| *n <= 1_000_000).ok_or_else(|| format!("{number} is out of range: 1 to 1000000"))
-}
-
-fn port(value: &DeValue<'_>) -> Read<u16> {
-    let number = whole(value)?;
-    u16::try_from(number).ok().filter(|p| *p > 0).ok_or_else(|| format!("{number} is no port: 1 to 65535"))
-}
-
-fn share(value: &DeValue<'_>) -> Read<f64> {
-    let number = match value {
-        DeValue::Float(float) => float.as_str().replace('_', "").parse::<f64>().ok(),
-        DeValue::Integer(_) => whole(value).ok().map(|n| n as f64),
-        _ => None,
-    };
-    number.filter(|n| (0.0..=1.0).contains(n)).ok_or_else(|| "is a share from 0 to 1, such as 0.1".to_owned())
-}
-
-fn span(value: &DeValue<'_>) -> Read<Duration> {
-    match value {
-        DeValue::Integer(number) => {
-            Err(format!("`{0}` has no unit: write \"{0}s\", \"{0}m\", \"{0}h\" or \"{0}d\"", number.as_str()))
-        }
-        value => parse_span(text(value)?),
-    }
-}
-
-/// A span that is not nothing.
-fn some_span(value: &DeValue<'_>) -> Read<Duration> {
-    let span = span(value)?;
-    if span.is_zero() { Err("is no time at all: write at least \"1s\"".to_owned()) } else { Ok(span) }
-}
-
-fn rate(value: &DeValue<'_>) -> Read<Rate> {
-    match value {
-        DeValue::Integer(number) => Err(format!("`{0}` names no time: write \"{0}/s\" or \"{0}/m\"", number.as_str())),
-        value => Rate::parse(text(value)?),
-    }
-}
-
-fn domain(value: &DeValue<'_>) -> Read<Domain> {
-    let name = text(value)?;
-    if name.contains('*') {
-        return Err(format!("`{name}`: names are matched whole; a rule for many hosts is match = {{ mx_suffix = \".example.net\" }}"));
-    }
-    Domain::parse(name).map_err(|error| error.to_string())
-}
-
-fn suffix(value: &DeValue<'_>) -> Read<Matches> {
-    let written = text(value)?;
-    let suffix = written.strip_prefix('.').unwrap_or(written);
-    if suffix.contains('*') {
-        return Err(format!("`{written}`: write it without the star, \"{}\"", written.replace('*', "").replace("..", ".")));
-    }
-    let domain = Domain::parse(suffix).map_err(|error| format!("`{written}` can match no host: {error}"))?;
-    Ok(Matches::MxSuffix(format!(".{domain}").into()))
-}
-
-fn address(value: &DeValue<'_>) -> Read<IpAddr> {
-    let text = text(value)?;
-    text.parse().map_err(|_| format!("`{text}` is no IP address: write \"192.0.2.7\""))
-}
-
-/// An address with a port, or without one: 53.
-fn server(value: &DeValue<'_>) -> Read<SocketAddr> {
-    let text = text(value)?;
-    let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-    text.parse().or_else(|_| bare()).map_err(|_| format!("`{text}` is no resolver: write \"192.0.2.53\" or \"127.0.0.1:5353\""))
-}
-
-fn smarthost(value: &DeValue<'_>) -> Read<(RelayHost, u16)> {
-    let text = text(value)?;
-    let expected = || format!("`{text}` is no smarthost: write \"smtp.relay.example:587\"");
-    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
-    let port = port.parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(expected)?;
-    Ok((RelayHost::parse(host).map_err(|error| format!("{}: {error}", expected()))?, port))
-}
-
-fn tls_mode(value: &DeValue<'_>) -> Read<TlsMode> {
-    one_of(value, TlsMode::parse, TlsMode::ALL)
-}
-
-fn one_of<T: Copy + std::fmt::Display>(value: &DeValue<'_>, parse: impl Fn(&str) -> Option<T>, all: &[T]) -> Read<T> {
-    let text = text(value)?;
-    parse(text).ok_or_else(|| {
-        let names: Vec<String> = all.iter().map(ToString::to_string).collect();
-        format!("`{text}` is none of {}", names.join(", "))
-    })
-}
-
-/// A code may be written as a number.
-fn code_text(value: &DeValue<'_>) -> Read<String> {
-    if value.is_integer() { whole(value).map(|n| n.to_string()) } else { text(value).map(ToOwned::to_owned) }
-}
-
-fn pattern(value: &DeValue<'_>) -> Read<String> {
-    let pattern = text(value)?;
-    match regex::Regex::new(pattern) {
-        Ok(_) => Ok(pattern.to_owned()),
-        Err(error) => Err(format!("no regular expression: {}", error.to_string().replace('\n', " "))),
-    }
 }

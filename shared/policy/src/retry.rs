@@ -81,7 +81,9 @@ pub fn next(verdict: &Verdict, age: Age, policy: &RetryPolicy, jitter: f64, name
         Action::Deliver => return Next::Done(End::Delivered),
         Action::Bounce => return Next::Done(End::Bounced),
         Action::Again | Action::Reconnect => Duration::ZERO,
-        Action::Slow => stretched(named.unwrap_or_else(|| rung(&policy.throttle, age.throttles)), policy.jitter, jitter),
+        Action::Slow => {
+            stretched(named.unwrap_or_else(|| rung(&policy.throttle, age.throttles)), policy.jitter, jitter)
+        }
         Action::Retry => {
             let ladder = rung(&policy.schedule, age.attempts);
             // Only a greylist's own figure may shorten the ladder: it is a promise to accept then.
@@ -130,7 +132,13 @@ pub fn again_at(verdict: Verdict, position: Position) -> Verdict {
 pub fn reconnect_for(verdict: Verdict, n: u32) -> Verdict {
     if verdict.action == Action::Reconnect && n >= RECONNECTS_MAX {
         let rule = RuleName::new(&format!("{} (repeated)", verdict.rule));
-        Verdict { action: Action::Slow, category: Category::ConnectionLimit, scope: crate::Scope::Egress, rule, ..verdict }
+        Verdict {
+            action: Action::Slow,
+            category: Category::ConnectionLimit,
+            scope: crate::Scope::Egress,
+            rule,
+            ..verdict
+        }
     } else {
         verdict
     }
@@ -202,10 +210,19 @@ mod tests {
 
     #[test]
     fn waits_climb_their_own_ladders() {
-        let check = |category: Category, attempts: u32, throttles: u32, named: Option<u64>, expected_secs: u64| {
+        let check = |category: Category,
+                     attempts: u32,
+                     throttles: u32,
+                     named: Option<u64>,
+                     expected_secs: u64| {
             let age = Age { attempts, throttles, left: LEFT };
-            let got = next(&verdict(category), age, &RetryPolicy::default(), 0.0, named.map(Duration::from_secs));
-            assert_eq!(got, Next::RetryIn(Duration::from_secs(expected_secs)), "{category} {attempts} {throttles}");
+            let got =
+                next(&verdict(category), age, &RetryPolicy::default(), 0.0, named.map(Duration::from_secs));
+            assert_eq!(
+                got,
+                Next::RetryIn(Duration::from_secs(expected_secs)),
+                "{category} {attempts} {throttles}"
+            );
         };
         check(Category::Greylisted, 1, 0, None, 360);
         check(Category::Greylisted, 2, 0, None, 720);

@@ -134,14 +134,23 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     /// Puts a key's value into its place, which keeps its default otherwise.
-    pub(crate) fn set<T>(&mut self, key: &'static str, place: &mut T, read: impl Fn(&DeValue<'t>) -> Read<T>) {
+    pub(crate) fn set<T>(
+        &mut self,
+        key: &'static str,
+        place: &mut T,
+        read: impl Fn(&DeValue<'t>) -> Read<T>,
+    ) {
         if let Some(value) = self.get(key, read) {
             *place = value;
         }
     }
 
-    /// A list's values; each that is wrong is noted by itself. One value alone counts as a list of it.
-    pub(crate) fn list<T>(&mut self, key: &'static str, read: impl Fn(&DeValue<'t>) -> Read<T>) -> Option<Vec<T>> {
+    /// A list's values, if all are right; each that is wrong is noted by itself. One value counts as a list of it.
+    pub(crate) fn list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&DeValue<'t>) -> Read<T>,
+    ) -> Option<Vec<T>> {
         let value = self.raw(key)?;
         let Some(items) = value.get_ref().as_array() else {
             return match read(value.get_ref()) {
@@ -161,7 +170,7 @@ impl<'d, 't> Section<'d, 't> {
                 Err(message) => self.notes.problem(&path, message),
             }
         }
-        Some(values)
+        (values.len() == items.len()).then_some(values)
     }
 
     /// A table within this one; an empty one if it is absent.

@@ -54,7 +54,11 @@ pub enum Hosts<'a> {
 ///
 /// Hosts that all fall under rules of one name are that site. A set that mixes receivers is a site of its own here;
 /// what is paced is the host about to be connected to, see `Policy::site_of_host`.
-pub fn site_of(hosts: Hosts<'_>, domain: &Domain, rolled_up: impl Fn(&Domain) -> Option<SiteName>) -> SiteName {
+pub fn site_of(
+    hosts: Hosts<'_>,
+    domain: &Domain,
+    rolled_up: impl Fn(&Domain) -> Option<SiteName>,
+) -> SiteName {
     let mx = match hosts {
         Hosts::Smarthost(host, port) => return SiteName::new(&format!("{host}:{port}")),
         Hosts::Implicit | Hosts::Sandbox => return domain.into(),

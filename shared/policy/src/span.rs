@@ -10,8 +10,9 @@ pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads a span; the error says what is expected.
 pub fn parse_span(text: &str) -> Result<Duration, String> {
-    let span = humantime::parse_duration(text.trim())
-        .map_err(|_| format!("`{text}` is not a span of time: write it as \"90s\", \"6m\", \"4h\" or \"4d\""))?;
+    let span = humantime::parse_duration(text.trim()).map_err(|_| {
+        format!("`{text}` is not a span of time: write it as \"90s\", \"6m\", \"4h\" or \"4d\"")
+    })?;
     if span > SPAN_MAX {
         return Err(format!("`{text}` is longer than ten years"));
     }
@@ -22,7 +23,8 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
 pub fn show_span(span: Duration) -> String {
     let total = span.as_secs();
     let parts = [(total / 86_400, "d"), (total / 3600 % 24, "h"), (total / 60 % 60, "m"), (total % 60, "s")];
-    let mut text: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    let mut text: String =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
     if span.subsec_millis() > 0 {
         text.push_str(&format!("{}ms", span.subsec_millis()));
     }

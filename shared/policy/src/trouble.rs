@@ -138,21 +138,33 @@ pub fn as_reply(trouble: &Trouble) -> Option<Reply> {
         Trouble::NoMailHost => (451, "4.4.4 the domain names no mail host with an address".to_owned()),
         Trouble::DnsFailed { detail } => (451, format!("4.4.3 looking up the domain failed: {detail}")),
         Trouble::DnsTimedOut => (451, "4.4.3 looking up the domain timed out".to_owned()),
-        Trouble::NotAllowed { ip } => (451, format!("4.4.4 the mail host is at {ip}, where mail is not sent")),
+        Trouble::NotAllowed { ip } => {
+            (451, format!("4.4.4 the mail host is at {ip}, where mail is not sent"))
+        }
         Trouble::ConnectRefused => (451, "4.4.1 connection refused".to_owned()),
         Trouble::ConnectTimedOut => (451, "4.4.1 connection timed out".to_owned()),
         Trouble::Unreachable => (451, "4.4.1 the mail host cannot be reached".to_owned()),
         Trouble::AllHostsSkipped => (451, "4.4.1 every mail host failed a short while ago".to_owned()),
         Trouble::TakesNoMail => (556, "5.1.10 every mail host says that it accepts no mail".to_owned()),
         Trouble::Lost { stage, detail } => (451, format!("4.4.2 connection lost at {stage}: {detail}")),
-        Trouble::LostAtDot { detail } => (451, format!("4.4.2 connection lost after the final dot: {detail}")),
+        Trouble::LostAtDot { detail } => {
+            (451, format!("4.4.2 connection lost after the final dot: {detail}"))
+        }
         Trouble::TlsUnavailable => (454, "4.7.5 TLS is required and the mail host offers none".to_owned()),
         Trouble::TlsFailed { detail } => (454, format!("4.7.5 TLS is required and failed: {detail}")),
-        Trouble::TooBig { limit } => (552, format!("5.3.4 the message is larger than the {limit} octets taken there")),
-        Trouble::NeedsEightBit => (554, "5.6.3 the message is 8-bit and the mail host takes 7-bit only".to_owned()),
-        Trouble::NeedsSmtpUtf8 => (553, "5.6.7 an address needs SMTPUTF8 and the mail host has none".to_owned()),
+        Trouble::TooBig { limit } => {
+            (552, format!("5.3.4 the message is larger than the {limit} octets taken there"))
+        }
+        Trouble::NeedsEightBit => {
+            (554, "5.6.3 the message is 8-bit and the mail host takes 7-bit only".to_owned())
+        }
+        Trouble::NeedsSmtpUtf8 => {
+            (553, "5.6.7 an address needs SMTPUTF8 and the mail host has none".to_owned())
+        }
         Trouble::Loop => (554, "5.4.6 the message goes round in circles".to_owned()),
-        Trouble::AuthFailed { detail } => (454, format!("4.7.0 the smarthost refused our credentials: {detail}")),
+        Trouble::AuthFailed { detail } => {
+            (454, format!("4.7.0 the smarthost refused our credentials: {detail}"))
+        }
         Trouble::NoRoute => (451, "4.4.4 the policy has no way for this mail".to_owned()),
         Trouble::UsedUp | Trouble::PacerRefused | Trouble::OutOfTime => return None,
     };

@@ -216,9 +216,13 @@ impl Verdict {
             Category::TooManyRecipients => (Again, Scope::Message),
             Category::Blocked if class == Class::Transient => (Slow, Scope::Egress),
             Category::Blocked => (Bounce, Scope::Egress),
-            Category::Auth if class == Class::Transient && scope == Some(Scope::Egress) => (Slow, Scope::Egress),
+            Category::Auth if class == Class::Transient && scope == Some(Scope::Egress) => {
+                (Slow, Scope::Egress)
+            }
             Category::Auth => (first_digit, Scope::Sender),
-            Category::Content | Category::Policy | Category::TooBig | Category::Other => (first_digit, Scope::Message),
+            Category::Content | Category::Policy | Category::TooBig | Category::Other => {
+                (first_digit, Scope::Message)
+            }
             Category::RelayDenied | Category::Loop => (first_digit, Scope::Site),
             Category::Protocol => (first_digit, Scope::Egress),
             Category::Tls | Category::RemoteFault | Category::Network | Category::Dns => (Retry, Scope::Site),
@@ -251,7 +255,11 @@ mod tests {
                         assert_eq!(verdict.suppress, Suppress::No, "{category}");
                     }
                     if verdict.suppress != Suppress::No {
-                        assert_eq!((verdict.scope, verdict.action), (Scope::Recipient, Action::Bounce), "{category}");
+                        assert_eq!(
+                            (verdict.scope, verdict.action),
+                            (Scope::Recipient, Action::Bounce),
+                            "{category}"
+                        );
                     }
                 }
             }

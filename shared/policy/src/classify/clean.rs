@@ -21,7 +21,8 @@ fn in_address(c: char) -> bool {
 fn push_without_address(cleaned: &mut String, word: &str) {
     let mut rest = word;
     while let Some(at) = rest.find('@') {
-        let start = rest[..at].char_indices().rev().take_while(|(_, c)| in_address(*c)).last().map_or(at, |(i, _)| i);
+        let start =
+            rest[..at].char_indices().rev().take_while(|(_, c)| in_address(*c)).last().map_or(at, |(i, _)| i);
         let end = rest[at..].find(|c: char| !in_address(c)).map_or(rest.len(), |n| at + n);
         // An address in a link is part of the link.
         if rest[..start].ends_with(':') && rest[start..].starts_with("//") {

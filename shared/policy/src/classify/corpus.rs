@@ -42,9 +42,11 @@ fn labelled_replies_are_read_as_their_labels_say() {
         let fields: Vec<&str> = line.split('\t').collect();
         let [reply, category, action, also_category, also_action, ..] = fields.as_slice() else { continue };
         let verdict = judge(&classifier, reply).unwrap_or_else(|| panic!("not read: {reply}"));
-        let is_one_of = |got: &str, a: &str, b: &str| a.split('|').chain(b.split('|')).any(|label| label == got);
+        let is_one_of =
+            |got: &str, a: &str, b: &str| a.split('|').chain(b.split('|')).any(|label| label == got);
         let got = action_label(&verdict);
-        let action_fits = is_one_of(got, action, also_action) || (got == "bounce" && *action == "bounce+suppress");
+        let action_fits =
+            is_one_of(got, action, also_action) || (got == "bounce" && *action == "bounce+suppress");
         let category_fits = is_one_of(verdict.category.as_str(), category, also_category);
         lines += 1;
         actions += usize::from(action_fits);
@@ -54,7 +56,10 @@ fn labelled_replies_are_read_as_their_labels_say() {
             eprintln!("WRONGLY SUPPRESSED {}: {reply}", verdict.rule);
         }
         if !action_fits || !category_fits {
-            eprintln!("{got} {} {} [{}] wanted {action}/{also_action} {category}/{also_category}: {reply}", verdict.category, verdict.scope, verdict.rule);
+            eprintln!(
+                "{got} {} {} [{}] wanted {action}/{also_action} {category}/{also_category}: {reply}",
+                verdict.category, verdict.scope, verdict.rule
+            );
         }
     }
     eprintln!("of {lines}: actions {actions}, categories {categories}");
@@ -76,7 +81,10 @@ fn described_replies_are_mostly_understood() {
         if verdict.rule.as_str().starts_with("any-") {
             unknown += 1;
         }
-        eprintln!("{} {} {} {} [{}]: {reply}", verdict.action, verdict.category, verdict.scope, verdict.suppress, verdict.rule);
+        eprintln!(
+            "{} {} {} {} [{}]: {reply}",
+            verdict.action, verdict.category, verdict.scope, verdict.suppress, verdict.rule
+        );
     }
     assert!(unknown * 20 <= lines, "{unknown} of {lines} replies fit no rule");
 }

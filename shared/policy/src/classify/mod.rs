@@ -155,7 +155,8 @@ impl Rule {
         let reply = observed.reply;
         let host = observed.mx_host.map(|host| host.trim_end_matches('.').to_ascii_lowercase());
         (self.code.is_empty() || self.code.iter().any(|code| code.fits(reply.code)))
-            && (self.enhanced.is_empty() || reply.enhanced.is_some_and(|e| self.enhanced.iter().any(|p| p.fits(e))))
+            && (self.enhanced.is_empty()
+                || reply.enhanced.is_some_and(|e| self.enhanced.iter().any(|p| p.fits(e))))
             && (self.stage.is_empty() || self.stage.contains(&observed.stage))
             && (self.mx.is_empty() || self.mx.iter().any(|suffix| is_at(host.as_deref(), suffix)))
     }
@@ -181,7 +182,6 @@ impl Rule {
         verdict
     }
 }
-
 
 #[cfg(test)]
 mod corpus;

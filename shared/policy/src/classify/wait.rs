@@ -21,7 +21,8 @@ pub fn wait_named(reply: &Reply) -> Option<Duration> {
     if !reply.is_transient() && !reply.is_permanent() {
         return None;
     }
-    let named = NAMED.get_or_init(|| Regex::new(PATTERN).expect("the pattern is part of the program and tested"));
+    let named =
+        NAMED.get_or_init(|| Regex::new(PATTERN).expect("the pattern is part of the program and tested"));
     let text = reply.text.replace('\n', " ");
     let found = named.captures(&text)?;
     let count: u64 = found["n"].parse().ok()?;

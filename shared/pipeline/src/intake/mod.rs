@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ambient::Ambient;
 use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row};
-use crate::stores::{Acceptance, Accepted, Stores};
+use crate::stores::{Acceptance, Accepted, Intake, Stores};
 
 pub use raw::RawRequest;
 pub use refusal::{FieldError, Refusal};
@@ -157,11 +157,11 @@ pub async fn accept(
     let Some(built) = built else {
         return vec![Err(Refusal::Unavailable); count];
     };
-    store(stores, built).await
+    store(&*stores.intake, built).await
 }
 
 async fn store(
-    stores: &Stores,
+    intake: &dyn Intake,
     built: Vec<Result<Acceptance, Refusal>>,
 ) -> Vec<Result<AcceptedMessage, Refusal>> {
     let mut answers = Vec::with_capacity(built.len());
@@ -176,7 +176,7 @@ async fn store(
     if acceptances.is_empty() {
         return answers;
     }
-    let stored = match stores.intake.accept(acceptances).await {
+    let stored = match intake.accept(acceptances).await {
         Ok(stored) => stored,
         Err(error) => {
             tracing::error!(%error, "submissions were not accepted: the store failed");

@@ -21,6 +21,8 @@ SCRIPTS = [
     ("ann@nostarttls.a.example", "delivered", 250, None),
     ("ann@tlsbroken.a.example", "delivered", 250, None),
     ("ann@nullmx.a.example", "bounced", 556, "bad-domain"),
+    ("ann@deadmx.a.example", "delivered", 250, None),
+    ("ann@busy.a.example", "delivered", 250, None),
 ]
 
 
@@ -33,10 +35,15 @@ def test_scripts(sandbox, address, status, code, category):
         assert last["category"] == category
 
 
-@pytest.mark.parametrize("domain", ["servfail", "deadmx", "busy"])
-def test_trouble_before_rcpt_by_domain(sandbox, domain):
-    message = sandbox.follow(sandbox.send(f"ann@{domain}.a.example"), ("deferred", "throttled"))
-    assert attempts(message)[-1]["action"] in ("retry", "slow")
+def test_a_domain_whose_look_up_fails_waits(sandbox):
+    message = sandbox.follow(sandbox.send("ann@servfail.a.example"), "deferred")
+    assert attempts(message)[-1]["category"] == "dns"
+
+
+def test_a_report_comes_back_to_what_was_delivered(sandbox):
+    """`late-bounce@` and `complaint@` accept; that a report came back is the feedback's to tell."""
+    for address in ("late-bounce@a.example", "complaint@a.example"):
+        sandbox.follow(sandbox.send(address), ("delivered", "bounced"))
 
 
 def test_a_script_may_be_told_to_go_on_now(sandbox):

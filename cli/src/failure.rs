@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::screen::style::{self, paint};
+
 /// Something failed.
 const FAILED: u8 = 1;
 /// What was given is wrong: usage, a file, a key, a field.
@@ -53,12 +55,12 @@ impl Failure {
     pub(crate) fn end(self) -> ExitCode {
         match self {
             Self::Input(message) => {
-                say(&message);
+                say(&error_line(&message));
                 ExitCode::from(WRONG_INPUT)
             }
             Self::InputTold => ExitCode::from(WRONG_INPUT),
             Self::Failed(message) => {
-                say(&message);
+                say(&error_line(&message));
                 ExitCode::from(FAILED)
             }
             Self::FailedTold => ExitCode::from(FAILED),
@@ -67,10 +69,27 @@ impl Failure {
     }
 }
 
+fn error_line(message: &str) -> String {
+    format!("{} {message}", paint(style::BAD, "error:"))
+}
+
+/// How arguments that are wrong end a command: one line instead of clap's paragraphs. Help is no error.
+pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { WRONG_INPUT } else { 0 });
+    }
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
+    let line = said.join(" ");
+    Failure::Input(line.strip_prefix("error: ").unwrap_or(&line).to_owned()).end()
+}
+
 /// One line on stderr; a stderr that is closed hears nothing.
 pub(crate) fn say(message: &str) {
     let line = message.trim_end().replace('\n', " ");
-    let _ = writeln!(anstream::stderr(), "posthaste: {line}");
+    let _ = writeln!(anstream::stderr(), "{line}");
 }
 
 impl From<io::Error> for Failure {

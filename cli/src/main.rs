@@ -7,6 +7,8 @@
 mod client;
 mod commands;
 mod failure;
+mod host;
+mod log;
 mod screen;
 
 use std::process::ExitCode;
@@ -36,7 +38,10 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::refuse_usage(&error),
+    };
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.end(),

@@ -54,9 +54,8 @@ pub(crate) struct Attempt {
     pub(crate) detail: Option<String>,
     pub(crate) stage: String,
     pub(crate) action: String,
-    pub(crate) category: String,
-    pub(crate) scope: String,
-    pub(crate) suppress: Option<String>,
+    pub(crate) category: Option<String>,
+    pub(crate) scope: Option<String>,
     pub(crate) rule: String,
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn each(api: &Api, ids: &[String], deed: &Deed, form: Form) -> 
             }
         };
         match form {
-            Form::People => writeln!(out, "{id}  {line}")?,
+            Form::People => writeln!(out, "{}  {line}", paint(style::STRONG, id))?,
             Form::Json => answers.push(answer),
         }
     }
@@ -83,13 +83,18 @@ pub(super) async fn each(api: &Api, ids: &[String], deed: &Deed, form: Form) -> 
 
 /// What became of a message, recipient by recipient where that is told.
 fn told(answer: &Value, deed: &Deed) -> String {
-    let status = Some(text(answer, "status")).filter(|status| !status.is_empty()).unwrap_or(deed.done);
-    let mut line = clean(status);
-    for (key, words) in [("may_still_be_delivered", "may still be delivered"), ("still_sending", "may still be delivered")] {
-        let names: Vec<&str> = answer[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        if !names.is_empty() {
-            line.push_str(&format!("; {words}: {}", clean(&names.join(", "))));
-        }
-    }
-    line
+    let Some(recipients) = answer["recipients"].as_array() else {
+        let status = Some(text(answer, "status")).filter(|status| !status.is_empty());
+        return paint(style::GOOD, clean(status.unwrap_or(deed.done)));
+    };
+    let one = |recipient: &Value| {
+        let outcome = text(recipient, "outcome");
+        let (words, colour) = match outcome {
+            "cancelled" => ("cancelled", style::GOOD),
+            "may-be-delivered" => ("is being sent and may still be delivered", style::WAITING),
+            ended => (ended, style::FAINT),
+        };
+        format!("{}  {}", clean(text(recipient, "address")), paint(colour, clean(words)))
+    };
+    recipients.iter().map(one).collect::<Vec<_>>().join("\n    ")
 }

@@ -25,7 +25,7 @@ of on stderr, and the exit code is 2.
 
 Examples:
   echo '550 5.1.1 no such user' | posthaste classify
-  echo '550-5.7.1 blocked\\n550 5.7.1 see https://bl.example' | posthaste classify --explain --mx mx.example.net
+  echo '550-5.7.1 no\\n550 5.7.1 see https://bl.example' | posthaste classify --explain
   posthaste classify --stage dot --json < replies.txt")]
 pub(crate) struct Args {
     /// Name the rule that decided, too
@@ -87,7 +87,12 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// Of a reply, bare or as a Diagnostic-Code field has it, `smtp; 550 …` (RFC 3464 2.3.6).
     fn verdict(&self, line: &str) -> Option<Verdict> {
+        let line = match line.get(..5) {
+            Some(kind) if kind.eq_ignore_ascii_case("smtp;") => line[5..].trim_start(),
+            _ => line,
+        };
         let reply = if line.contains("\\n") { Reply::parse(&line.replace("\\n", "\n")) } else { Reply::parse(line) }?;
         let observed = Observed { stage: self.stage, reply: &reply, mx_host: self.mx, recipients: 1 };
         Some(self.classifier.classify(&observed))
@@ -157,6 +162,7 @@ mod tests {
         check("what\n\n250 ok\n", Columns::Verdict, "-\t-\t-\t-\n-\t-\t-\t-\ndeliver\tother\tmessage\tno\n", 2);
         check("what\n", Columns::VerdictAndRule, "-\t-\t-\t-\t-\n", 1);
         check("what\n", Columns::Json, "null\n", 1);
+        check("smtp; 550 5.1.1 no such user\n", Columns::Verdict, &format!("{bounce}\n"), 0);
         check("", Columns::Verdict, "", 0);
         check("450 \u{1b}[2J\n", Columns::Verdict, "retry\tother\tmessage\tno\n", 0);
     }

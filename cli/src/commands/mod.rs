@@ -2,7 +2,9 @@
 
 mod cancel;
 mod classify;
-mod policy;
+mod demo;
+mod dev;
+pub(crate) mod policy;
 mod queue;
 mod retry;
 mod select;
@@ -18,6 +20,10 @@ use crate::failure::{Failure, Outcome};
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// The whole pipeline on this machine in one go
+    Demo(demo::Args),
+    /// The local stack, until Ctrl-C
+    Dev(dev::Args),
     /// Submit one message
     Send(send::Args),
     /// The timeline of one message: every attempt, the reply, the verdict, the next try
@@ -42,6 +48,8 @@ impl Command {
     /// Does it.
     pub(crate) fn run(self) -> Outcome {
         match self {
+            Self::Demo(args) => demo::run(args),
+            Self::Dev(args) => dev::run(args),
             Self::Send(args) => wait_for(send::run(args)),
             Self::Trace(args) => wait_for(trace::run(args)),
             Self::Tail(args) => wait_for(tail::run(args)),
@@ -53,6 +61,12 @@ impl Command {
             Self::Classify(args) => classify::run(args),
         }
     }
+}
+
+/// Where the local host runs: a worker for each core.
+fn host_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))
 }
 
 /// Runs a client's one task: a thread is enough for it.

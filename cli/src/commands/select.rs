@@ -1,6 +1,5 @@
 //! Which messages a command is about: named one by one, or by a tag.
 
-use posthaste_mail::MessageId;
 use serde_json::Value;
 
 use crate::client::{Api, ApiError};
@@ -8,6 +7,8 @@ use crate::failure::Failure;
 
 /// Most messages one command goes through; a campaign is larger, and is held or recalled by its tag.
 const MESSAGES_MAX: usize = 100_000;
+/// Messages asked for at once: the most that a page has.
+const PAGE: &str = "100";
 
 /// Ids and tags, as arguments.
 #[derive(Debug, clap::Args)]
@@ -15,10 +16,10 @@ const MESSAGES_MAX: usize = 100_000;
 pub(crate) struct Selection {
     /// Messages by id
     #[arg(value_name = "ID", value_parser = message_id)]
-    ids: Vec<MessageId>,
+    ids: Vec<String>,
     /// A message by id; may be repeated
     #[arg(long = "id", value_name = "ID", value_parser = message_id)]
-    more_ids: Vec<MessageId>,
+    more_ids: Vec<String>,
     /// Messages with this tag
     #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
     tag: Option<Tag>,
@@ -31,9 +32,11 @@ pub(crate) struct Tag {
     pub(crate) value: String,
 }
 
-/// An id as it was typed or pasted.
-pub(crate) fn message_id(text: &str) -> Result<MessageId, String> {
-    MessageId::parse(text.trim()).ok_or_else(|| "expected msg_ and 26 letters and digits".to_owned())
+/// An id as it was typed or pasted; whether there is such a message is the API's to say.
+pub(crate) fn message_id(text: &str) -> Result<String, String> {
+    let id = text.trim();
+    let fits = !id.is_empty() && id.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(id.to_owned()) } else { Err("expected an id such as msg_0123456789abcdefghjkmnpqrs".to_owned()) }
 }
 
 /// `release=v42`, or `release:v42` as the API writes it.
@@ -56,19 +59,20 @@ impl Selection {
     pub(crate) async fn find(&self, api: &Api) -> Result<Vec<String>, Failure> {
         let mut ids: Vec<String> = Vec::new();
         for id in self.ids.iter().chain(&self.more_ids) {
-            if !ids.iter().any(|known| known == id.as_str()) {
-                ids.push(id.to_string());
+            if !ids.contains(id) {
+                ids.push(id.clone());
             }
         }
         if let Some(tag) = &self.tag {
             let found = tagged(api, tag).await?;
-            ids.extend(found.into_iter().filter(|id| !self.names(id)));
+            let named = ids.len();
+            for id in found {
+                if !ids[..named].contains(&id) {
+                    ids.push(id);
+                }
+            }
         }
         Ok(ids)
-    }
-
-    fn names(&self, id: &str) -> bool {
-        self.ids.iter().chain(&self.more_ids).any(|known| known.as_str() == id)
     }
 }
 
@@ -77,7 +81,7 @@ async fn tagged(api: &Api, tag: &Tag) -> Result<Vec<String>, ApiError> {
     let mut ids = Vec::new();
     let mut after: Option<String> = None;
     loop {
-        let mut query = vec![("tag", wanted.as_str())];
+        let mut query = vec![("tag", wanted.as_str()), ("limit", PAGE)];
         query.extend(after.as_deref().map(|after| ("after", after)));
         let page = api.get("v1/messages", &query).await?;
         let on_page = page["messages"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use posthaste_mail::{MessageId, Timestamp};
+use posthaste_mail::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::screen::style::{self, paint};
 use crate::screen::{Form, Output, clean, timeline};
 
 /// How long the API may hold a question until there is an event.
-const WAIT: &str = "20s";
+const WAIT_SECONDS: &str = "20";
 /// After an answer that failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     from_start: bool,
     /// Only events of this message
     #[arg(long, value_name = "ID", value_parser = message_id)]
-    message: Option<MessageId>,
+    message: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     };
     let mut failing = false;
     loop {
-        let page = api.get("v1/events", &[("after", &cursor), ("wait", WAIT)]).await;
+        let page = api.get("v1/events", &[("after", &cursor), ("wait", WAIT_SECONDS)]).await;
         let page = match page {
             Ok(page) => page,
             Err(error) if error.may_pass() => {
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
         };
         failing = false;
         for event in page["events"].as_array().into_iter().flatten() {
-            if args.message.as_ref().is_none_or(|id| event["message_id"] == id.as_str()) {
+            if args.message.as_ref().is_none_or(|id| event["message_id"] == **id) {
                 show(event, form)?;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use posthaste_mail::{MessageId, Timestamp};
+use posthaste_mail::Timestamp;
 
 use super::select::message_id;
 use crate::client::view::Message;
@@ -17,7 +17,7 @@ use crate::screen::{Form, Output, columns, print_json, timeline};
 pub(crate) struct Args {
     /// The message
     #[arg(value_name = "ID", value_parser = message_id)]
-    id: MessageId,
+    id: String,
     #[command(flatten)]
     api: ApiArgs,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args) -> Outcome {
     let api = args.api.open()?;
-    let answer = api.get(&format!("v1/messages/{}", segment(args.id.as_str())), &[]).await;
+    let answer = api.get(&format!("v1/messages/{}", segment(&args.id)), &[]).await;
     let answer = answer.map_err(|error| {
         if error.is_absent() { Failure::failed(format!("{}: there is no such message", args.id)) } else { error.into() }
     })?;

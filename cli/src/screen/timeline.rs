@@ -108,13 +108,8 @@ pub(crate) fn answer(attempt: &Attempt) -> Option<String> {
 /// `→ retry: greylisted, blame message, rule greylist-text`.
 pub(crate) fn made_of_it(attempt: &Attempt) -> String {
     let mut why = Vec::new();
-    if attempt.action != "deliver" {
-        why.push(clean(&attempt.category));
-        why.push(format!("about the {}", clean(&attempt.scope)));
-    }
-    if let Some(suppress) = attempt.suppress.as_deref().filter(|suppress| *suppress != "no") {
-        why.push(format!("suppressed for {}", clean(suppress)));
-    }
+    why.extend(attempt.category.as_deref().map(clean));
+    why.extend(attempt.scope.as_deref().map(|scope| format!("about the {}", clean(scope))));
     why.push(format!("rule {}", clean(&attempt.rule)));
     let action = paint(style::of_action(&attempt.action), format!("→ {}", clean(&attempt.action)));
     format!("{action} {}", paint(style::FAINT, why.join(", ")))

@@ -9,7 +9,8 @@ use posthaste_policy::Policy;
 use serde_json::json;
 
 use super::file::{Unreadable, read};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, say};
+use crate::host::fit_for_work;
 use crate::screen::{Form, Output, print_json, style};
 
 /// Unknown keys, rules that can never match and contradictions, each with its line.
@@ -31,7 +32,13 @@ pub(crate) fn run(args: Args) -> Outcome {
     let path = Path::new(&args.file);
     let form = args.output.form();
     match read(path) {
-        Ok(policy) => good(path, &policy, form),
+        Ok(policy) => match fit_for_work(&policy) {
+            Ok(()) => good(path, &policy, form),
+            Err(why) => {
+                say(&format!("{}: {why}", path.display()));
+                Err(Failure::InputTold)
+            }
+        },
         Err(unreadable) => {
             if let (Form::Json, Unreadable::Problems(_, problems)) = (form, &unreadable) {
                 print_json(&json!({"file": path.to_string_lossy(), "ok": false, "problems": problems}))?;

@@ -36,8 +36,10 @@ fn domain(text: &str) -> Result<Domain, String> {
 
 /// How the hosts were found, or that none were.
 enum Hosts {
-    /// DNS, or the policy, named them.
+    /// DNS named them.
     Found(std::sync::Arc<MailHosts>),
+    /// The policy names a relay.
+    Relay,
     /// The sandbox receiver takes the domain: nobody is asked.
     Sandbox,
     /// DNS named none.
@@ -76,8 +78,8 @@ async fn look_up(policy: &Policy, domain: &Domain) -> Result<Hosts, Failure> {
     if policy.sandbox_only() {
         return Ok(Hosts::Sandbox);
     }
-    if let Some(relay) = policy.route(domain) {
-        return Ok(Hosts::Found(MailHosts::smarthost(domain.clone(), relay.host.clone()).into()));
+    if policy.route(domain).is_some() {
+        return Ok(Hosts::Relay);
     }
     let resolver = Resolver::new(&config(policy)).map_err(Failure::failed)?;
     Ok(resolver.mx(domain).await.map_or_else(Hosts::None, Hosts::Found))
@@ -105,6 +107,7 @@ fn as_json(explained: &Explained, hosts: &Hosts) -> Result<Value, Failure> {
     let mut shown = serde_json::to_value(explained).map_err(Failure::failed)?;
     let (source, found, problem) = match hosts {
         Hosts::Sandbox => ("sandbox", Vec::new(), Value::Null),
+        Hosts::Relay => ("smarthost", Vec::new(), Value::Null),
         Hosts::None(error) => ("none", Vec::new(), json!({"reply": error.reply(), "text": error.to_string()})),
         Hosts::Found(found) => (source_name(found.source()), found.hosts().to_vec(), Value::Null),
     };
@@ -158,16 +161,15 @@ fn host_lines(explained: &Explained, hosts: &Hosts) -> Vec<String> {
             };
             vec![fact("goes to", paint(style, "nowhere"), what), fact("reply", &reply, "")]
         }
+        Hosts::Relay => explained.route.iter().map(|relay| fact("goes to", relay.site(), "[[route]] smarthost")).collect(),
         Hosts::Found(found) => {
-            let port = explained.route.as_ref().map(|relay| format!(":{}", relay.port)).unwrap_or_default();
-            let why = match found.source() {
-                Source::Mx => "",
-                Source::Implicit => "no MX records: the domain itself",
-                Source::Smarthost => "[[route]]",
+            let (why, is_mx) = match found.source() {
+                Source::Mx => ("", true),
+                Source::Implicit => ("no MX records: the domain itself", false),
+                Source::Smarthost => ("[[route]]", false),
             };
-            let host = |mx: &posthaste_route::MxHost| match found.source() {
-                Source::Mx => format!("{:<5} {}", mx.preference, mx.host),
-                _ => format!("{}{port}", mx.host),
+            let host = |mx: &posthaste_route::MxHost| {
+                if is_mx { format!("{:<5} {}", mx.preference, mx.host) } else { mx.host.to_string() }
             };
             let titles = std::iter::once("goes to").chain(std::iter::repeat(""));
             titles.zip(found.hosts()).map(|(title, mx)| fact(title, host(mx), why)).collect()

@@ -4,7 +4,7 @@ mod check;
 mod explain;
 mod file;
 
-pub(crate) use file::PolicyFile;
+pub(crate) use file::{PolicyFile, Unreadable, read};
 
 use crate::failure::Outcome;
 

@@ -4,32 +4,44 @@ use std::io;
 
 use anstyle::Style;
 use posthaste_mail::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
+use crate::client::view::moment;
 use crate::client::{Api, ApiError};
 use crate::commands::trace::now;
 use crate::failure::Outcome;
 use crate::screen::style;
 use crate::screen::{Align, Column, Form, Table, ago, clean, print_json, until};
 
-/// Entries asked for at once.
+/// Mailboxes asked for at once.
 const PAGE: &str = "500";
 
+/// Everything that suppresses one mailbox.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Suppressed {
+    pub(super) address: String,
+    pub(super) entries: Vec<Entry>,
+}
+
 /// One entry, as far as it is shown.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Entry {
-    pub(super) address: String,
-    pub(super) lane: Option<String>,
     pub(super) reason: String,
-    pub(super) expires_at: Option<String>,
-    pub(super) created_at: Option<String>,
+    pub(super) category: Option<String>,
+    pub(super) lane: Option<String>,
+    pub(super) sandbox: bool,
+    #[serde(deserialize_with = "moment")]
+    pub(super) created_at: Option<Timestamp>,
+    #[serde(deserialize_with = "moment")]
+    pub(super) expires_at: Option<Timestamp>,
     pub(super) evidence: Evidence,
 }
 
 /// What shows that it is right.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Evidence {
     pub(super) message_id: Option<String>,
@@ -41,29 +53,21 @@ pub(super) struct Evidence {
 pub(super) async fn page(api: &Api, after: Option<&str>) -> Result<(Vec<Value>, Option<String>), ApiError> {
     let mut query = vec![("limit", PAGE)];
     query.extend(after.map(|after| ("after", after)));
-    let answer = api.get("v1/suppressions", &query).await?;
+    let mut answer = api.get("v1/suppressions", &query).await?;
     let next = answer["next"].as_str().map(str::to_owned);
-    let entries = entries_of(answer);
-    Ok((entries, next))
-}
-
-/// The entries of an answer: a list, or one.
-pub(super) fn entries_of(mut answer: Value) -> Vec<Value> {
-    for key in ["suppressions", "entries"] {
-        if let Value::Array(entries) = answer[key].take() {
-            return entries;
-        }
+    match answer["suppressions"].take() {
+        Value::Array(mailboxes) => Ok((mailboxes, next)),
+        _ => Err(ApiError::NotTheApi(format!("{} answers, but not as the API does", api.base()))),
     }
-    if answer["address"].is_string() { vec![answer] } else { Vec::new() }
 }
 
 pub(super) async fn list(api: &Api, form: Form) -> Outcome {
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let (entries, next) = page(api, after.as_deref()).await?;
-        let done = entries.is_empty() || next.is_none();
-        all.extend(entries);
+        let (mailboxes, next) = page(api, after.as_deref()).await?;
+        let done = next.is_none();
+        all.extend(mailboxes);
         if done {
             break;
         }
@@ -76,8 +80,8 @@ pub(super) async fn list(api: &Api, form: Form) -> Outcome {
     Ok(())
 }
 
-/// Entries as a table on stdout.
-pub(super) fn show(entries: &[Value]) -> io::Result<()> {
+/// Mailboxes as a table on stdout, a line for each entry.
+pub(super) fn show(mailboxes: &[Value]) -> io::Result<()> {
     let column = |title, align| Column { title, align };
     let mut table = Table::new(&[
         column("ADDRESS", Align::Elastic),
@@ -88,20 +92,39 @@ pub(super) fn show(entries: &[Value]) -> io::Result<()> {
         column("EVIDENCE", Align::Elastic),
     ]);
     let now = now();
-    let time = |text: &Option<String>| text.as_deref().and_then(Timestamp::parse_rfc3339);
-    for entry in entries {
-        let entry = Entry::deserialize(entry).unwrap_or_default();
-        let cell = |text: String| (text, Style::new());
-        let shown = [&entry.evidence.note, &entry.evidence.reply, &entry.evidence.message_id];
-        let evidence: Vec<String> = shown.into_iter().flatten().map(|text| clean(text)).collect();
-        table.row(vec![
-            (clean(&entry.address), style::STRONG),
-            cell(clean(&entry.reason)),
-            cell(entry.lane.as_deref().map_or("all".to_owned(), clean)),
-            cell(time(&entry.created_at).map(|at| ago(at, now)).unwrap_or_default()),
-            cell(time(&entry.expires_at).map_or("never".to_owned(), |at| until(at, now))),
-            (evidence.join(" · "), style::FAINT),
-        ]);
+    for mailbox in mailboxes {
+        let mailbox = Suppressed::deserialize(mailbox).unwrap_or_default();
+        for entry in &mailbox.entries {
+            table.row(row(&mailbox.address, entry, now));
+        }
     }
     table.print(&mut anstream::stdout().lock())
+}
+
+fn row(address: &str, entry: &Entry, now: Timestamp) -> Vec<(String, Style)> {
+    let cell = |text: String| (text, Style::new());
+    let lane = entry.lane.as_deref().unwrap_or("all");
+    let realm = if entry.sandbox { " (sandbox)" } else { "" };
+    vec![
+        (clean(address), style::STRONG),
+        cell(entry.because()),
+        cell(format!("{}{realm}", clean(lane))),
+        cell(entry.created_at.map(|at| ago(at, now)).unwrap_or_default()),
+        cell(entry.expires_at.map_or("never".to_owned(), |at| until(at, now))),
+        (clean(&entry.shown_by()), style::FAINT),
+    ]
+}
+
+impl Entry {
+    /// `bounce bad-mailbox`, `manual`.
+    pub(super) fn because(&self) -> String {
+        let parts = [Some(self.reason.as_str()), self.category.as_deref()];
+        clean(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    }
+
+    /// The note, the reply and the message, as far as there are any.
+    pub(super) fn shown_by(&self) -> String {
+        let parts = [&self.evidence.note, &self.evidence.reply, &self.evidence.message_id];
+        parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" · ")
+    }
 }

@@ -6,12 +6,11 @@ mod sheet;
 use std::ffi::OsString;
 use std::io::Write;
 
-use posthaste_mail::{Address, Lane, Timestamp};
+use posthaste_mail::{Address, Lane};
 use posthaste_policy::span;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::trace::now;
 use crate::client::{Api, ApiArgs, ApiError, Body, segment};
 use crate::failure::{Failure, Outcome};
 use crate::screen::style::{self, paint};
@@ -61,9 +60,9 @@ Example:
         address: Address,
     },
     /// Put the entries of a CSV file on the list
-    #[command(after_help = "Columns: address, and as far as they are known lane, reason, expires_at, created_at, \
-message_id, reply, note. A header line names them; without one a line is an address. Nothing is imported unless \
-every line is right.
+    #[command(after_help = "Columns: address, and as far as they are known lane, expires_at, note, sandbox. A header line \
+names them; without one a line is an address. The other columns of an export become part of the note. Nothing is \
+imported unless every line is right; what has ended already is left out.
 
 Examples:
   posthaste suppress import list.csv
@@ -93,6 +92,9 @@ struct Add {
     /// Why, for people
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    /// In the sandbox only
+    #[arg(long)]
+    sandbox: bool,
 }
 
 pub(super) fn address(text: &str) -> Result<Address, String> {
@@ -131,9 +133,11 @@ async fn add(api: &Api, add: &Add, form: Form) -> Outcome {
     if let Some(lane) = add.lane {
         entry["lane"] = json!(lane);
     }
-    let until: Option<Timestamp> = add.time.map(|time| now().plus(time));
-    if let Some(until) = until {
-        entry["expires_at"] = json!(until.rfc3339());
+    if let Some(time) = add.time {
+        entry["expires_in"] = json!(span::show_span(time));
+    }
+    if add.sandbox {
+        entry["sandbox"] = json!(true);
     }
     if let Some(note) = &add.note {
         entry["note"] = json!(note);
@@ -174,17 +178,21 @@ async fn remove(api: &Api, addresses: &[Address], form: Form) -> Outcome {
 }
 
 async fn check(api: &Api, address: &Address, form: Form) -> Outcome {
-    let entries = match api.get(&path(address), &[]).await {
-        Ok(answer) => list::entries_of(answer),
-        Err(error) if error.is_absent() => Vec::new(),
+    let found = match api.get(&path(address), &[]).await {
+        Ok(found) => Some(found),
+        Err(error) if error.is_absent() => None,
         Err(error) => return Err(error.into()),
     };
-    match form {
-        Form::Json => print_json(&json!({"address": address, "suppressed": !entries.is_empty(), "entries": entries}))?,
-        Form::People if entries.is_empty() => {
+    match (form, found) {
+        (Form::Json, Some(mut found)) => {
+            found["suppressed"] = json!(true);
+            print_json(&found)?;
+        }
+        (Form::Json, None) => print_json(&json!({"address": address, "suppressed": false}))?,
+        (Form::People, Some(found)) => list::show(&[found])?,
+        (Form::People, None) => {
             writeln!(anstream::stdout(), "{address}  {}", paint(style::GOOD, "not suppressed"))?;
         }
-        Form::People => list::show(&entries)?,
     }
     Ok(())
 }

@@ -5,21 +5,26 @@ use std::path::Path;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use posthaste_mail::{Address, Timestamp};
+use posthaste_policy::span::show_span;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::list::{Entry, page};
+use super::list::{Suppressed, page};
 use super::{address, lane, put};
 use crate::client::{Api, ApiError};
+use crate::commands::trace::now;
 use crate::failure::{Failure, Outcome};
 use crate::screen::{Form, print_json};
 
 /// The columns, in the order they are written.
-const COLUMNS: [&str; 8] = ["address", "lane", "reason", "expires_at", "created_at", "message_id", "reply", "note"];
+const COLUMNS: [&str; 10] =
+    ["address", "lane", "expires_at", "reason", "category", "created_at", "message_id", "reply", "note", "sandbox"];
 /// Entries put side by side.
 const AT_ONCE: usize = 16;
 /// Most entries one import takes: some hundred octets each, all held until the last is read.
 const ENTRIES_MAX: usize = 2_000_000;
+/// Longest note the API takes, in octets.
+const NOTE_OCTETS_MAX: usize = 1_000;
 
 /// Writes the whole list.
 pub(super) async fn export(api: &Api) -> Outcome {
@@ -27,23 +32,29 @@ pub(super) async fn export(api: &Api) -> Outcome {
     out.write_record(COLUMNS).map_err(written)?;
     let mut after = None;
     loop {
-        let (entries, next) = page(api, after.as_deref()).await?;
-        for entry in &entries {
-            let entry = Entry::deserialize(entry).map_err(|error| Failure::failed(format!("an entry: {error}")))?;
-            let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
-            let cells = [
-                entry.address.clone(),
-                or_empty(&entry.lane),
-                entry.reason.clone(),
-                or_empty(&entry.expires_at),
-                or_empty(&entry.created_at),
-                or_empty(&entry.evidence.message_id),
-                or_empty(&entry.evidence.reply),
-                or_empty(&entry.evidence.note),
-            ];
-            out.write_record(&cells).map_err(written)?;
+        let (mailboxes, next) = page(api, after.as_deref()).await?;
+        for mailbox in &mailboxes {
+            let mailbox = Suppressed::deserialize(mailbox).map_err(|error| Failure::failed(format!("an entry: {error}")))?;
+            for entry in &mailbox.entries {
+                let time = |at: Option<Timestamp>| at.map(Timestamp::rfc3339).unwrap_or_default();
+                let text = |text: &Option<String>| text.clone().unwrap_or_default();
+                let sandbox = if entry.sandbox { "true" } else { "" };
+                let cells: [String; COLUMNS.len()] = [
+                    mailbox.address.clone(),
+                    text(&entry.lane),
+                    time(entry.expires_at),
+                    entry.reason.clone(),
+                    text(&entry.category),
+                    time(entry.created_at),
+                    text(&entry.evidence.message_id),
+                    text(&entry.evidence.reply),
+                    text(&entry.evidence.note),
+                    sandbox.to_owned(),
+                ];
+                out.write_record(&cells).map_err(written)?;
+            }
         }
-        if entries.is_empty() || next.is_none() {
+        if next.is_none() {
             break;
         }
         after = next;
@@ -61,30 +72,40 @@ fn written(error: csv::Error) -> Failure {
 
 /// Reads a whole file, then puts every entry of it.
 pub(super) async fn import(api: &Api, path: &Path, form: Form) -> Outcome {
-    let entries = if path == Path::new("-") {
-        read(io::stdin().lock(), Path::new("stdin"))?
+    let now = now();
+    let read = if path == Path::new("-") {
+        read(io::stdin().lock(), Path::new("stdin"), now)?
     } else {
-        read(std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?, path)?
+        read(std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?, path, now)?
     };
-    let count = entries.len();
-    let puts = entries.into_iter().map(|(address, entry)| async move { put(api, &address, &entry).await.map(drop) });
+    let (count, ended) = (read.entries.len(), read.ended);
+    let puts = read.entries.into_iter().map(|(address, entry)| async move { put(api, &address, &entry).await.map(drop) });
     stream::iter(puts).buffer_unordered(AT_ONCE).try_collect::<()>().await.map_err(|error: ApiError| {
         Failure::failed(format!("{}: stopped, and part of it is imported: {error}", path.display()))
     })?;
     match form {
-        Form::Json => print_json(&json!({"imported": count}))?,
+        Form::Json => print_json(&json!({"imported": count, "ended": ended}))?,
         Form::People => {
-            writeln!(anstream::stdout(), "{count} {} imported", if count == 1 { "entry" } else { "entries" })?;
+            let left_out = if ended > 0 { format!(", {ended} left out that have ended") } else { String::new() };
+            writeln!(anstream::stdout(), "{count} {} imported{left_out}", if count == 1 { "entry" } else { "entries" })?;
         }
     }
     Ok(())
 }
 
+/// What a file says.
+#[derive(Debug, PartialEq)]
+struct Sheet {
+    entries: Vec<(Address, Value)>,
+    /// Lines whose entry has ended already.
+    ended: usize,
+}
+
 /// Every entry, or the first line that is wrong.
-fn read(from: impl Read, path: &Path) -> Result<Vec<(Address, Value)>, Failure> {
+fn read(from: impl Read, path: &Path, now: Timestamp) -> Result<Sheet, Failure> {
     let mut lines = csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(from);
     let mut columns: Vec<String> = vec![COLUMNS[0].to_owned()];
-    let mut entries = Vec::new();
+    let mut sheet = Sheet { entries: Vec::new(), ended: 0 };
     for (n, record) in lines.records().enumerate() {
         let wrong = |line: u64, why: &str| Failure::input(format!("{}:{line}: {why}", path.display()));
         let record = record.map_err(|error| {
@@ -92,7 +113,7 @@ fn read(from: impl Read, path: &Path) -> Result<Vec<(Address, Value)>, Failure> 
             wrong(line, &error.to_string())
         })?;
         let line = record.position().map_or(0, csv::Position::line);
-        let is_header = n == 0 && record.iter().any(|cell| cell.trim_start_matches('\u{feff}').eq_ignore_ascii_case(COLUMNS[0]));
+        let is_header = n == 0 && record.iter().any(|cell| unmarked(cell).eq_ignore_ascii_case(COLUMNS[0]));
         if is_header {
             columns = header(&record).map_err(|why| wrong(line, &why))?;
             continue;
@@ -103,44 +124,79 @@ fn read(from: impl Read, path: &Path) -> Result<Vec<(Address, Value)>, Failure> 
         if record.len() > columns.len() {
             return Err(wrong(line, &format!("{} columns, where {} are named", record.len(), columns.len())));
         }
-        entries.push(entry(&columns, &record).map_err(|why| wrong(line, &why))?);
-        if entries.len() > ENTRIES_MAX {
+        match entry(&columns, &record, now).map_err(|why| wrong(line, &why))? {
+            Some(entry) => sheet.entries.push(entry),
+            None => sheet.ended += 1,
+        }
+        if sheet.entries.len() > ENTRIES_MAX {
             return Err(wrong(line, &format!("over {ENTRIES_MAX} entries: split the file")));
         }
     }
-    Ok(entries)
+    Ok(sheet)
+}
+
+/// Without the mark that spreadsheets put before the first cell.
+fn unmarked(cell: &str) -> &str {
+    cell.trim_start_matches('\u{feff}')
 }
 
 fn header(record: &csv::StringRecord) -> Result<Vec<String>, String> {
-    let names: Vec<String> = record.iter().map(|name| name.trim_start_matches('\u{feff}').to_ascii_lowercase()).collect();
+    let names: Vec<String> = record.iter().map(|name| unmarked(name).to_ascii_lowercase()).collect();
     match names.iter().find(|name| !COLUMNS.contains(&name.as_str())) {
         Some(unknown) => Err(format!("{unknown}: no such column; known are {}", COLUMNS.join(", "))),
         None => Ok(names),
     }
 }
 
-/// One line as the API takes it.
-fn entry(columns: &[String], record: &csv::StringRecord) -> Result<(Address, Value), String> {
+/// One line as the API takes it; none if it has ended.
+fn entry(columns: &[String], record: &csv::StringRecord, now: Timestamp) -> Result<Option<(Address, Value)>, String> {
     let mut mailbox = None;
     let mut entry = Map::new();
+    let mut past: Vec<&str> = Vec::new();
+    let mut note = "";
+    let mut ended = false;
     for (column, cell) in columns.iter().zip(record).filter(|(_, cell)| !cell.is_empty()) {
         let named = |why: String| format!("{column}: {why}");
         match column.as_str() {
-            "address" => mailbox = Some(address(cell).map_err(named)?),
+            "address" => mailbox = Some(address(unmarked(cell)).map_err(named)?),
             "lane" => {
                 entry.insert(column.clone(), json!(lane(cell).map_err(named)?));
             }
-            "expires_at" | "created_at" => {
+            "expires_at" => {
                 let at = Timestamp::parse_rfc3339(cell)
                     .ok_or_else(|| named(format!("`{cell}` is no time: write 2026-11-23T12:00:00Z")))?;
-                entry.insert(column.clone(), json!(at.rfc3339()));
+                let left = at.since(now);
+                ended = left.as_secs() == 0;
+                entry.insert("expires_in".to_owned(), json!(show_span(std::time::Duration::from_secs(left.as_secs()))));
             }
-            _ => {
-                entry.insert(column.clone(), json!(cell));
-            }
+            "sandbox" => match cell {
+                "true" | "false" => {
+                    entry.insert(column.clone(), json!(cell == "true"));
+                }
+                _ => return Err(named(format!("`{cell}` is neither true nor false"))),
+            },
+            "note" => note = cell,
+            "created_at" => {}
+            // Who puts an entry here is a person; what it was before stays told.
+            _ => past.extend((cell != "manual").then_some(cell)),
         }
     }
-    Ok((mailbox.ok_or("address: missing")?, entry.into()))
+    let told = note_of(note, &past);
+    if !told.is_empty() {
+        entry.insert("note".to_owned(), json!(told));
+    }
+    let mailbox = mailbox.ok_or("address: missing")?;
+    Ok((!ended).then(|| (mailbox, entry.into())))
+}
+
+/// The note and what else is known, as long as a note may be.
+fn note_of(note: &str, past: &[&str]) -> String {
+    let parts = std::iter::once(note).chain(past.iter().copied()).filter(|part| !part.is_empty());
+    let mut told: String = parts.collect::<Vec<_>>().join(" · ").chars().filter(|c| !c.is_control()).collect();
+    while told.len() > NOTE_OCTETS_MAX {
+        told.pop();
+    }
+    told
 }
 
 #[cfg(test)]
@@ -149,21 +205,35 @@ mod tests {
 
     #[test]
     fn sheets_are_read_with_and_without_a_header() {
-        let check = |text: &str, expected: Result<&[(&str, Value)], &str>| {
-            let got = read(text.as_bytes(), Path::new("l.csv")).map_err(|failure| failure.to_string());
-            let got = got.map(|list| list.into_iter().map(|(a, v)| (a.to_string(), v)).collect::<Vec<_>>());
-            let expected = expected.map(|list| list.iter().map(|(a, v)| ((*a).to_owned(), v.clone())).collect());
+        let now = Timestamp::parse_rfc3339("2026-11-23T12:00:00Z").unwrap();
+        let check = |text: &str, expected: Result<(&[(&str, Value)], usize), &str>| {
+            let got = read(text.as_bytes(), Path::new("l.csv"), now).map_err(|failure| failure.to_string());
+            let expected = expected.map(|(list, ended)| Sheet {
+                entries: list.iter().map(|(a, v)| (Address::parse(a).unwrap(), v.clone())).collect(),
+                ended,
+            });
             assert_eq!(got, expected.map_err(str::to_owned), "{text}");
         };
-        check("ann@example.net\nbob@example.net\n", Ok(&[("ann@example.net", json!({})), ("bob@example.net", json!({}))]));
+        let two = [("ann@example.net", json!({})), ("bob@example.net", json!({}))];
+        check("ann@example.net\nbob@example.net\n", Ok((&two, 0)));
         check(
             "\u{feff}address,lane,note\nann@example.net,bulk,\"a, b\"\n\nbob@example.net,,\n",
-            Ok(&[("ann@example.net", json!({"lane": "bulk", "note": "a, b"})), ("bob@example.net", json!({}))]),
+            Ok((&[("ann@example.net", json!({"lane": "bulk", "note": "a, b"})), ("bob@example.net", json!({}))], 0)),
+        );
+        check(
+            "address,expires_at\nann@example.net,2026-11-24T12:00:00Z\nbob@example.net,2026-11-22T12:00:00Z\n",
+            Ok((&[("ann@example.net", json!({"expires_in": "1d"}))], 1)),
+        );
+        check(
+            "address,reason,category,reply\nann@example.net,bounce,bad-mailbox,550 5.1.1 no\nbob@example.net,manual,,\n",
+            Ok((&[("ann@example.net", json!({"note": "bounce · bad-mailbox · 550 5.1.1 no"})), ("bob@example.net", json!({}))], 0)),
         );
         check("address,expires_at\nann@example.net,soon\n", Err("l.csv:2: expires_at: `soon` is no time: write 2026-11-23T12:00:00Z"));
-        check("address,colour\n", Err("l.csv:1: colour: no such column; known are address, lane, reason, expires_at, created_at, message_id, reply, note"));
+        check("address,sandbox\nann@example.net,1\n", Err("l.csv:2: sandbox: `1` is neither true nor false"));
         check("note,address\nhello,\n", Err("l.csv:2: address: missing"));
         check("ann@example.net,more\n", Err("l.csv:1: 2 columns, where 1 are named"));
-        check("", Ok(&[]));
+        check("", Ok((&[], 0)));
+        let unknown = read("address,colour\n".as_bytes(), Path::new("l.csv"), now).unwrap_err().to_string();
+        assert!(unknown.starts_with("l.csv:1: colour: no such column"), "{unknown}");
     }
 }

@@ -1,0 +1,63 @@
+//! What is done again and again: the clock's look after rows whose wake has come, and the removal of what is past
+//! its retention.
+
+use std::time::Duration;
+
+use posthaste_embedded::Embedded;
+use posthaste_pipeline::ambient::Ambient;
+use posthaste_pipeline::clock::tick;
+use posthaste_pipeline::stores::Stores;
+
+use super::Stop;
+
+/// Deployed it is a minute; here a look costs a read of an index, and parked mail leaves to the second.
+const TICK: Duration = Duration::from_secs(5);
+/// Retentions are days.
+const PURGE: Duration = Duration::from_secs(3_600);
+
+/// Sends the jobs of rows whose wake has come.
+pub(super) async fn clock(ambient: Ambient, stores: Stores, mut stop: Stop) {
+    loop {
+        match tick(&ambient, &stores).await {
+            Ok(ticked) if ticked.sent > 0 => tracing::debug!(jobs = ticked.sent, "jobs were sent for rows that woke"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the clock could not look after waiting rows"),
+        }
+        if rest(TICK, &mut stop).await == Rested::Stopped {
+            return;
+        }
+    }
+}
+
+/// Removes what the policy keeps no longer.
+pub(super) async fn purge(ambient: Ambient, store: Embedded, mut stop: Stop) {
+    while rest(PURGE, &mut stop).await == Rested::GoOn {
+        let keep = ambient.policy.get().retention;
+        match store.purge(ambient.now(), keep.ledger, keep.spool).await {
+            Ok(purged) => tracing::info!(
+                messages = purged.messages,
+                bodies = purged.spooled,
+                events = purged.events,
+                "what is past its retention was removed"
+            ),
+            Err(error) => tracing::warn!(%error, "what is past its retention could not be removed"),
+        }
+    }
+}
+
+/// How a rest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rested {
+    /// Its time is over.
+    GoOn,
+    /// It is time to stop.
+    Stopped,
+}
+
+/// Waits, unless it is time to stop.
+pub(super) async fn rest(time: Duration, stop: &mut Stop) -> Rested {
+    tokio::select! {
+        () = stop.asked() => Rested::Stopped,
+        () = tokio::time::sleep(time) => Rested::GoOn,
+    }
+}

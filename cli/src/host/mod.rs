@@ -1,0 +1,156 @@
+//! The local host: what is deployed as functions, in one process on one machine. It opens the embedded store, takes
+//! due jobs out of it and gives each to the use case, serves the API, and lets the sandbox receive.
+//!
+//! What is absent: no decision about mail; a job's disposition is the use case's, and is carried out here. Nothing
+//! is lost when the process dies at any moment: what is in hand comes again.
+
+mod chores;
+mod http;
+mod policy;
+mod sandbox;
+mod signals;
+mod work;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_api::{App, Limits, Names, OpenOnLoopback};
+use posthaste_embedded::{Embedded, Options};
+use posthaste_mail::Lane;
+use posthaste_pipeline::ambient::Ambient;
+use posthaste_pipeline::deliver::{Deliverer, Network};
+use posthaste_policy::Policy;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub(crate) use policy::fit_for_work;
+pub(crate) use signals::stop_asked;
+
+use crate::failure::Failure;
+
+/// How long what is being sent may go on after a stop was asked for; what is not done then comes again.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// What the host is started with.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// The policy to begin with, and the file it came from, which is watched.
+    pub(crate) policy: Policy,
+    /// That file.
+    pub(crate) policy_file: Option<PathBuf>,
+    /// Where the API listens; loopback.
+    pub(crate) http: SocketAddr,
+    /// Where the sandbox receiver listens.
+    pub(crate) sandbox_smtp: SocketAddr,
+    /// Where the store is.
+    pub(crate) state: PathBuf,
+}
+
+/// A host at work.
+pub(crate) struct Host {
+    http: SocketAddr,
+    sandbox_smtp: SocketAddr,
+    store: Embedded,
+    /// Dropped: everything stops.
+    stop: watch::Sender<()>,
+    tasks: JoinSet<()>,
+    _sandbox: posthaste_sandbox::Listening,
+}
+
+/// Tells a task to stop, by being closed.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Receiver<()>);
+
+impl Stop {
+    /// Returns when it is time to stop. May be dropped and asked again.
+    pub(crate) async fn asked(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+impl Host {
+    /// Starts everything; it serves when this returns.
+    pub(crate) async fn start(setup: Setup) -> Result<Self, Failure> {
+        fit_for_work(&setup.policy).map_err(Failure::input)?;
+        let listener = http::listen(setup.http)
+            .map_err(|error| Failure::failed(format!("--http {}: {error}", setup.http)))?;
+        let http = listener.local_addr().map_err(Failure::failed)?;
+        let state = setup.state.clone();
+        let opening = tokio::task::spawn_blocking(move || Embedded::open(&state, Options::default()));
+        let store = opening.await.map_err(Failure::failed)?;
+        let store = store.map_err(|error| Failure::failed(format!("--state {}: {error}", setup.state.display())))?;
+        let ambient = Ambient::system(setup.policy);
+        let sandbox = sandbox::open(&ambient).map_err(Failure::failed)?;
+        let listening = sandbox
+            .listen(setup.sandbox_smtp)
+            .await
+            .map_err(|error| Failure::failed(format!("--sandbox-smtp {}: {error}", setup.sandbox_smtp)))?;
+        let network = Network { sandbox: Some(Arc::new(sandbox::Ways(sandbox.clone()))), secrets: Arc::new(policy::secret) };
+        let deliverer = Deliverer::new(ambient.clone(), store.stores(), network).await.map_err(Failure::failed)?;
+        let (stop, stopped) = watch::channel(());
+        let mut host = Self {
+            http,
+            sandbox_smtp: listening.addresses().normal,
+            store,
+            stop,
+            tasks: JoinSet::new(),
+            _sandbox: listening,
+        };
+        host.spawn_all(listener, &ambient, sandbox, &deliverer, setup.policy_file, &Stop(stopped));
+        Ok(host)
+    }
+
+    fn spawn_all(
+        &mut self,
+        listener: TcpListener,
+        ambient: &Ambient,
+        sandbox: posthaste_sandbox::Sandbox,
+        deliverer: &Deliverer,
+        policy_file: Option<PathBuf>,
+        stop: &Stop,
+    ) {
+        let app = App {
+            ambient: ambient.clone(),
+            stores: self.store.stores(),
+            limits: Limits::local(),
+            authority: Arc::new(OpenOnLoopback),
+            names: Names::new(self.http, &[]),
+            sandbox: Some(sandbox),
+        };
+        self.tasks.spawn(http::serve(listener, posthaste_api::router(app), stop.clone()));
+        for lane in Lane::ALL {
+            let hands =
+                work::Hands { store: self.store.clone(), deliverer: deliverer.clone(), ambient: ambient.clone() };
+            self.tasks.spawn(work::work(hands, lane, stop.clone()));
+        }
+        self.tasks.spawn(chores::clock(ambient.clone(), self.store.stores(), stop.clone()));
+        self.tasks.spawn(chores::purge(ambient.clone(), self.store.clone(), stop.clone()));
+        if let Some(file) = policy_file {
+            self.tasks.spawn(policy::watch(file, ambient.policy.clone(), stop.clone()));
+        }
+    }
+
+    /// Where the API is.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where the sandbox receiver is.
+    pub(crate) fn sandbox_smtp(&self) -> SocketAddr {
+        self.sandbox_smtp
+    }
+
+    /// Takes no more work, lets what is being done go on for a moment, and leaves the store in order.
+    pub(crate) async fn stop(mut self) -> Result<(), Failure> {
+        drop(self.stop);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WAIT, ended).await.is_err() {
+            tracing::info!("stopping with work in hand; it comes again at the next start");
+        }
+        self.tasks.shutdown().await;
+        self.store.close().await.map_err(|error| Failure::failed(format!("closing the store: {error}")))
+    }
+}

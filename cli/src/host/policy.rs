@@ -1,0 +1,86 @@
+//! The policy file of a running host: put in force again when it changes, kept as it was when it is wrong.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use posthaste_pipeline::ambient::PolicyInForce;
+use posthaste_policy::{Classifier, Policy};
+use posthaste_smtp::TlsContext;
+
+use super::Stop;
+use super::chores::{Rested, rest};
+use crate::commands::policy::{Unreadable, read};
+
+/// How often the file is read: a change holds within 60 s at the latest, and a file of some KB costs nothing.
+const LOOK: Duration = Duration::from_secs(5);
+/// The environment's name of a secret that a route names: this, then the name in capitals.
+const SECRET_PREFIX: &str = "POSTHASTE_SECRET_";
+
+/// Whether a policy that reads well can also be put to work here: its roots are there, its patterns compile.
+pub(crate) fn fit_for_work(policy: &Policy) -> Result<(), String> {
+    if let Some(file) = &policy.tls.ca_file {
+        let named = |why: String| format!("tls.ca_file: {}: {why}", file.display());
+        let roots = std::fs::read(file).map_err(|error| named(error.to_string()))?;
+        TlsContext::new(&roots).map_err(|error| named(error.to_string()))?;
+    }
+    Classifier::new(&policy.verdicts).map_err(|error| format!("verdict: {error}"))?;
+    Ok(())
+}
+
+/// The secret of a route, from the environment: `relay-key` is `POSTHASTE_SECRET_RELAY_KEY`.
+pub(super) fn secret(name: &str) -> Option<String> {
+    std::env::var(secret_variable(name)).ok().filter(|secret| !secret.is_empty())
+}
+
+fn secret_variable(name: &str) -> String {
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    format!("{SECRET_PREFIX}{name}")
+}
+
+/// Puts the file's policy in force whenever it has changed. What is wrong is told once, and the old one stays.
+pub(super) async fn watch(file: PathBuf, in_force: PolicyInForce, mut stop: Stop) {
+    let mut last = look(&file);
+    while rest(LOOK, &mut stop).await == Rested::GoOn {
+        let now = look(&file);
+        if now == last {
+            continue;
+        }
+        last = now;
+        let path = file.clone();
+        let Ok(read) = tokio::task::spawn_blocking(move || load(&path)).await else { continue };
+        match read {
+            Ok(policy) => {
+                for warning in policy.warnings() {
+                    tracing::warn!("{}: {warning}", file.display());
+                }
+                in_force.replace(policy);
+                tracing::info!(file = %file.display(), "the changed policy is in force");
+            }
+            Err(lines) => {
+                for line in lines {
+                    tracing::error!("{line}");
+                }
+                tracing::error!(file = %file.display(), "the changed policy is refused; the old one stays in force");
+            }
+        }
+    }
+}
+
+/// What the file holds now; none while it cannot be read. The whole of it, since editors keep times and sizes.
+fn look(file: &Path) -> Option<Vec<u8>> {
+    std::fs::read(file).ok()
+}
+
+fn load(file: &Path) -> Result<Policy, Vec<String>> {
+    let policy = read(file).map_err(|unreadable: Unreadable| unreadable.lines())?;
+    fit_for_work(&policy).map_err(|why| vec![format!("{}: {why}", file.display())])?;
+    Ok(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn secrets_are_variables_of_the_environment() {
+        assert_eq!(super::secret_variable("relay-key.1"), "POSTHASTE_SECRET_RELAY_KEY_1");
+    }
+}

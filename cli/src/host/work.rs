@@ -1,0 +1,134 @@
+//! The hands of the host: due jobs are taken out of the store, brought through delivery, and given back as the use
+//! case says. A line for each lane, so that a campaign in hand never keeps a password waiting.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use posthaste_embedded::{Embedded, Received};
+use posthaste_mail::{Lane, Timestamp};
+use posthaste_pipeline::ambient::Ambient;
+use posthaste_pipeline::deliver::{Deliverer, Disposition};
+use posthaste_pipeline::stores::StoreError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Stop;
+
+/// Jobs of one lane in hand at once: about 2 KB each while they wait for a connection, and enough for every host to
+/// be kept busy.
+const IN_HAND_MAX: u32 = 2_048;
+/// Jobs taken at once.
+const TAKEN_MAX: usize = 256;
+/// How long a delivery may take: nothing ends this process, so only the time-outs of the hop count. An hour is more
+/// than all of them together.
+const DELIVERY_TIME: Duration = Duration::from_secs(3_600);
+/// A wait is looked at again after this: clocks are set, and a laptop sleeps.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// Nothing is asked more often than this.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// After a store that failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// When a job comes again whose delivery broke off inside.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
+
+/// What jobs are taken from, and brought through.
+#[derive(Clone)]
+pub(super) struct Hands {
+    pub(super) store: Embedded,
+    pub(super) deliverer: Deliverer,
+    pub(super) ambient: Ambient,
+}
+
+/// Works one lane until it is time to stop, and returns when every job in hand has been given back.
+pub(super) async fn work(hands: Hands, lane: Lane, mut stop: Stop) {
+    let seats = Arc::new(Semaphore::new(IN_HAND_MAX as usize));
+    loop {
+        let taken = tokio::select! {
+            () = stop.asked() => break,
+            taken = take(&hands, lane, &seats) => taken,
+        };
+        let pause = match taken {
+            Ok(taken) if taken.is_empty() => hands.pause(lane),
+            Ok(taken) => {
+                for (received, seat) in taken {
+                    let hands = hands.clone();
+                    tokio::spawn(async move {
+                        hands.handle(received).await;
+                        drop(seat);
+                    });
+                }
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(%error, lane = lane.as_str(), "due jobs cannot be read");
+                STORE_PAUSE
+            }
+        };
+        tokio::select! {
+            () = stop.asked() => break,
+            () = hands.store.arrival(lane) => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    // The semaphore is never closed; all seats free means nothing is in hand.
+    let _ = seats.acquire_many(IN_HAND_MAX).await;
+}
+
+/// Due jobs, each with its seat; none if none is due. Nothing is lost when this is dropped while it waits.
+async fn take(
+    hands: &Hands,
+    lane: Lane,
+    seats: &Arc<Semaphore>,
+) -> Result<Vec<(Received, OwnedSemaphorePermit)>, StoreError> {
+    let Ok(first) = seats.clone().acquire_owned().await else { return Ok(Vec::new()) };
+    // Nobody else takes seats, so as many as are free now stay free.
+    let mut free = vec![first];
+    while free.len() < TAKEN_MAX
+        && let Ok(seat) = seats.clone().try_acquire_owned()
+    {
+        free.push(seat);
+    }
+    let received = hands.store.receive(lane, hands.ambient.now(), free.len()).await?;
+    Ok(received.into_iter().zip(free).collect())
+}
+
+impl Hands {
+    /// Until the next job of a lane is due.
+    fn pause(&self, lane: Lane) -> Duration {
+        let due = self.store.next_due(lane).unwrap_or(Timestamp::NEVER);
+        due.since(self.ambient.now()).clamp(PAUSE_MIN, LOOK_AGAIN)
+    }
+
+    /// Brings one job through, and gives it back.
+    async fn handle(&self, received: Received) {
+        let deadline = self.ambient.now().plus(DELIVERY_TIME);
+        let delivery = self.deliverer.deliver(received.job.clone(), deadline);
+        let given_back = match AssertUnwindSafe(delivery).catch_unwind().await {
+            Ok(Disposition::Done) => {
+                self.store.ack([received.receipt]);
+                Ok(())
+            }
+            Ok(Disposition::KeepUntil(until)) => self.store.keep(received, until).await,
+            Ok(Disposition::Dead(reason)) => {
+                tracing::error!(job = received.job.id.as_str(), reason, "a job was put aside as a dead letter");
+                self.put_aside(received, &reason).await
+            }
+            Err(_) => {
+                tracing::error!(job = received.job.id.as_str(), "a delivery broke off inside; it comes again");
+                self.store.keep(received, self.ambient.now().plus(AFTER_PANIC)).await
+            }
+        };
+        if let Err(error) = given_back {
+            tracing::warn!(%error, "a job could not be given back; it comes again");
+        }
+    }
+
+    async fn put_aside(&self, received: Received, reason: &str) -> Result<(), StoreError> {
+        match self.store.dead(&received, reason, self.ambient.now()).await {
+            Ok(()) => Ok(()),
+            // Not put aside, it must not be forgotten either.
+            Err(_) => self.store.keep(received, self.ambient.now().plus(AFTER_PANIC)).await,
+        }
+    }
+}

@@ -55,7 +55,10 @@ pub fn router(app: App) -> Router {
         .route("/v1/messages", get(messages::list).post(messages::submit))
         .route("/v1/messages:batch", post(batch::submit))
         // `{id}` is an id, or an id and `:retry`: a colon cannot begin a part of its own in a pattern.
-        .route("/v1/messages/{id}", get(messages::show).delete(messages::cancel).post(messages::act))
+        .route(
+            "/v1/messages/{id}",
+            get(messages::show).delete(messages::cancel).post(messages::act).fallback(messages::no_method),
+        )
         .route("/v1/queue", get(queue::show))
         .route("/v1/suppressions", get(suppressions::list))
         .route(

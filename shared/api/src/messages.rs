@@ -1,6 +1,6 @@
 //! `/v1/messages`: submitting, looking, finding, cancelling, trying again.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use posthaste_mail::{Address, MessageId, Tenant};
 use posthaste_pipeline::control::{self, CancelAnswer};
 use posthaste_pipeline::intake::{
@@ -250,4 +250,9 @@ pub(crate) async fn act(ask: Ask) -> Answer {
         ));
     }
     json(StatusCode::ACCEPTED, &Retried { id: &id, recipients, status: "queued" })
+}
+
+/// Any other method on a path of one message.
+pub(crate) async fn no_method(uri: Uri) -> Problem {
+    Problem::method(if uri.path().ends_with(RETRY) { "POST" } else { "GET, DELETE" })
 }

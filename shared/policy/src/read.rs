@@ -267,7 +267,7 @@ fn read_verdict(n: usize, mut section: Section<'_, '_>) -> Option<Rule> {
     let code =
         section.list("code", |v| code_text(v).and_then(|t| CodePattern::parse(&t))).unwrap_or_default();
     let enhanced =
-        section.list("enhanced", |v| text(v).and_then(|t| EnhancedPattern::parse(&t))).unwrap_or_default();
+        section.list("enhanced", |v| text(v).and_then(|t| EnhancedPattern::parse(t))).unwrap_or_default();
     let mx = section
         .list("mx", |v| suffix(v).map(|_| v.as_str().unwrap_or("").to_ascii_lowercase()))
         .unwrap_or_default();

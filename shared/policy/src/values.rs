@@ -6,6 +6,7 @@ use std::time::Duration;
 use posthaste_mail::Domain;
 use toml::de::DeValue;
 
+use crate::classify::PATTERN_BYTES_MAX;
 use crate::file::{Matches, RelayHost};
 use crate::rate::Rate;
 use crate::section::Read;
@@ -161,7 +162,11 @@ pub(crate) fn code_text(value: &DeValue<'_>) -> Read<String> {
 
 pub(crate) fn pattern(value: &DeValue<'_>) -> Read<String> {
     let pattern = text(value)?;
-    match regex::Regex::new(pattern) {
+    match regex::bytes::RegexBuilder::new(pattern)
+        .case_insensitive(true)
+        .size_limit(PATTERN_BYTES_MAX)
+        .build()
+    {
         Ok(_) => Ok(pattern.to_owned()),
         Err(error) => Err(format!("no regular expression: {}", error.to_string().replace('\n', " "))),
     }

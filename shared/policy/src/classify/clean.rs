@@ -1,14 +1,16 @@
-//! The text that patterns see: one line, one space between words, no addresses. A mailbox called `spam` or
+//! The text that patterns see: lower case, a line for each sentence, one space between words, no addresses. A mailbox called `spam` or
 //! `full@quota.example` must not decide what a reply means.
 
-/// Joins lines, folds white space, and puts a bare `@` for every address.
+/// Joins lines, folds white space and cases, puts a bare `@` for every address, and begins a line with every sentence,
+/// so that a pattern's gaps stay within one.
 pub(super) fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !cleaned.is_empty() {
-            cleaned.push(' ');
+            cleaned.push(if cleaned.ends_with(['.', '!', '?']) { '\n' } else { ' ' });
         }
-        if word.contains('@') { push_without_address(&mut cleaned, word) } else { cleaned.push_str(word) }
+        let word = word.to_lowercase();
+        if word.contains('@') { push_without_address(&mut cleaned, &word) } else { cleaned.push_str(&word) }
     }
     cleaned
 }
@@ -43,7 +45,8 @@ mod tests {
     #[test]
     fn addresses_and_line_breaks_do_not_decide() {
         let check = |text: &str, expected: &str| assert_eq!(clean(text), expected);
-        check("user\nunknown", "user unknown");
+        check("User\nunknown", "user unknown");
+        check("Sorry. No such user at 192.0.2.7 here! Bye", "sorry.\nno such user at 192.0.2.7 here!\nbye");
         check("  a \t b ", "a b");
         check("<spam.full@quota.example>: no", "<@>: no");
         check("(blocked@example.com:blocked)", "(@:blocked)");
@@ -51,6 +54,6 @@ mod tests {
         check("a@b", "@");
         check("see https://x.example/?a=b@c for", "see https://x.example/?a=b@c for");
         check("@ @@ a@", "@ @ @");
-        check("jürgen@bücher.example voll", "@ voll");
+        check("JÜRGEN@bücher.example VOLL Ü", "@ voll ü");
     }
 }

@@ -23,7 +23,7 @@ pub struct Rule {
     /// The answer came at one of these stages.
     #[serde(default)]
     pub stage: Vec<Stage>,
-    /// Any of these patterns is found in the text, cases alike, lines joined, addresses taken out.
+    /// Any of these patterns is found in the text: lower case, a line for each sentence, `@` for every address.
     #[serde(default)]
     pub text: Vec<String>,
     /// None of these is.
@@ -53,9 +53,14 @@ impl Rule {
 /// Why a rule cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// No regular expression, or all of them together are too large.
-    #[error("a pattern cannot be used: {0}")]
-    Pattern(String),
+    /// No regular expression, or too large a one.
+    #[error("a pattern of the rule `{rule}` cannot be used: {why}")]
+    Pattern {
+        /// The rule's name.
+        rule: String,
+        /// What is wrong with the pattern.
+        why: String,
+    },
 }
 
 /// Three digits, each perhaps `x` for any.

@@ -1,5 +1,7 @@
 //! What pacing must never do, over many histories.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn pace(rate: &str, burst: u32, reach_ms: u64) -> Pace {
@@ -58,4 +60,96 @@ fn places_in_line_have_a_wait() {
     check(100, "unlimited", 0.1, Duration::ZERO);
     check(100, "10/s", 0.0, LINE_WAIT_MAX);
     check(u64::MAX, "1/d", 1.0, LINE_WAIT_MAX);
+}
+
+/// What one of several holders does at a moment.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    /// Microseconds since the step before.
+    pause: i64,
+    /// Which holder.
+    holder: usize,
+    /// Recipients of its next transaction.
+    tokens: u32,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let pause = prop_oneof![0_i64..2_000, 0_i64..200_000, 1_000_000_i64..3_000_000];
+    let step =
+        (pause, 0_usize..4, 1_u32..=3).prop_map(|(pause, holder, tokens)| Step { pause, holder, tokens });
+    proptest::collection::vec(step, 1..200)
+}
+
+/// Plays a history and returns when how many tokens were spent.
+fn play(steps: &[Step], pace: &Pace) -> Vec<(i64, u32)> {
+    let mut tat = None;
+    let mut purses: [Option<Purse>; 4] = [None; 4];
+    let mut now = 1_000_000_000_000_i64;
+    let mut spent = Vec::new();
+    for step in steps {
+        now += step.pause;
+        let purse = &mut purses[step.holder];
+        if purse.is_none_or(|p| p.left() < step.tokens) {
+            match ask(tat, Micros(now), chunk(pace.rate).max(3), pace) {
+                Answer::Granted(next, _, grant) => {
+                    assert!(tat.is_none_or(|tat| next > tat), "time handed out twice");
+                    tat = Some(next);
+                    *purse = Some(Purse::new(grant));
+                }
+                Answer::Later(when) => {
+                    let answer = ask(tat, when, 1, pace);
+                    assert!(
+                        matches!(answer, Answer::Granted(..)),
+                        "told to come at {when:?}, then {answer:?}"
+                    );
+                }
+            }
+        }
+        if let Some(held) = purse {
+            match held.spend(Micros(now), step.tokens) {
+                Spend::Now => spent.push((now, step.tokens)),
+                Spend::At(when) => assert!(when > Micros(now)),
+                Spend::Empty => *purse = None,
+            }
+        }
+    }
+    spent
+}
+
+proptest! {
+    /// In no window more than its share, the burst, and the one transaction that reaches over its end.
+    #[test]
+    fn no_window_is_over_the_limit(steps in steps(), burst in 1_u32..5, a_second in 1_u32..200) {
+        let pace = Pace { rate: Rate::per_second(a_second), burst, reach: REACH_BULK };
+        let spent = play(&steps, &pace);
+        for (from, &(start, _)) in spent.iter().enumerate() {
+            let mut sum = 0;
+            for &(end, tokens) in &spent[from..] {
+                sum += i64::from(tokens);
+                let allowed = (end - start) / pace.rate.interval_us() + i64::from(burst) + 1 + 2;
+                prop_assert!(sum <= allowed, "{sum} tokens in {} us, {allowed} allowed", end - start);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_comes_when_told_gets_the_whole_rate() {
+    let pace = pace("10/s", 1, 1_000);
+    let (mut tat, mut now, mut spent) = (None, 0, 0);
+    while now < 99_900_000 {
+        let Answer::Granted(next, _, grant) = ask(tat, Micros(now), chunk(pace.rate), &pace) else {
+            panic!("nobody else asks, and it was promised");
+        };
+        tat = Some(next);
+        let mut purse = Purse::new(grant);
+        loop {
+            match purse.spend(Micros(now), 1) {
+                Spend::Now => spent += 1,
+                Spend::At(when) => now = when.0,
+                Spend::Empty => break,
+            }
+        }
+    }
+    assert_eq!(spent, 1_000);
 }

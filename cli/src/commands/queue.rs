@@ -42,11 +42,11 @@ struct Group {
     count: u64,
     sending: u64,
     #[serde(deserialize_with = "moment")]
-    oldest_accepted_at: Option<Timestamp>,
+    oldest: Option<Timestamp>,
     #[serde(deserialize_with = "moment")]
     next_attempt_at: Option<Timestamp>,
     #[serde(deserialize_with = "moment")]
-    first_expiry_at: Option<Timestamp>,
+    first_expiry: Option<Timestamp>,
     /// Seconds until it is empty at the present rate, where that can be told.
     drain_seconds: Option<f64>,
     why: Option<String>,
@@ -104,10 +104,10 @@ fn table(groups: &[Group], now: Timestamp) -> Table {
             (clean(group.domain.as_deref().unwrap_or("(several)")), style::STRONG),
             cell(clean(site)),
             cell(waiting),
-            cell(group.oldest_accepted_at.map(|at| ago(at, now).replace(" ago", "")).unwrap_or_default()),
+            cell(group.oldest.map(|at| ago(at, now).replace(" ago", "")).unwrap_or_default()),
             cell(group.next_attempt_at.map(|at| until(at, now)).unwrap_or_default()),
             drain(group, now),
-            cell(group.first_expiry_at.map(|at| until(at, now)).unwrap_or_default()),
+            cell(group.first_expiry.map(|at| until(at, now)).unwrap_or_default()),
             (clean(group.why.as_deref().unwrap_or("")), style::FAINT),
         ]);
     }
@@ -119,7 +119,7 @@ fn drain(group: &Group, now: Timestamp) -> (String, Style) {
     let Some(wait) = group.drain_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) else {
         return (String::new(), Style::new());
     };
-    let late = group.first_expiry_at.is_some_and(|expiry| wait > expiry.since(now));
+    let late = group.first_expiry.is_some_and(|expiry| wait > expiry.since(now));
     (span(wait), if late { style::BAD } else { Style::new() })
 }
 
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_drains_after_its_expiry_is_red() {
         let check = |drain_seconds: Option<f64>, expected: (&str, Style)| {
-            let group = Group { drain_seconds, first_expiry_at: Some(Timestamp(60_000)), ..Group::default() };
+            let group = Group { drain_seconds, first_expiry: Some(Timestamp(60_000)), ..Group::default() };
             assert_eq!(drain(&group, Timestamp(0)), (expected.0.to_owned(), expected.1));
         };
         check(Some(30.0), ("30s", Style::new()));

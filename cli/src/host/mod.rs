@@ -151,6 +151,7 @@ impl Host {
             tracing::info!("stopping with work in hand; it comes again at the next start");
         }
         self.tasks.shutdown().await;
+        tracing::debug!("no task is left; the store is being closed");
         self.store.close().await.map_err(|error| Failure::failed(format!("closing the store: {error}")))
     }
 }

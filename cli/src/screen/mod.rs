@@ -11,4 +11,4 @@ pub(crate) mod timeline;
 pub(crate) use output::{Form, Output, columns, print_json};
 pub(crate) use span::{ago, until, span};
 pub(crate) use table::{Align, Column, Table};
-pub(crate) use text::{clean, fit};
+pub(crate) use text::{clean, fit, wrap};

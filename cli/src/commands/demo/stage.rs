@@ -11,7 +11,7 @@ use crate::client::view::{Attempt, Message, Status, moment};
 use crate::commands::trace::now;
 use crate::host::Host;
 use crate::screen::style::{self, paint};
-use crate::screen::{Form, clean, columns, fit, span, timeline};
+use crate::screen::{Form, clean, columns, fit, span, timeline, wrap};
 
 /// Prints the demo; with JSON only its end is printed, by others.
 pub(super) struct Stage {
@@ -97,8 +97,10 @@ impl Stage {
 
     fn told(&self, n: usize, at: Timestamp, what: &str, said: &str) -> io::Result<()> {
         let after = format!("{:>6}", span(at.since(self.began)));
-        let room = self.columns.saturating_sub(LEAD);
-        self.line(&format!("  {}  {}  {what} {}", paint(style::FAINT, after), number(n), fit(&clean(said), room)))
+        let mut said = wrap(&clean(said), self.columns.saturating_sub(LEAD)).into_iter();
+        let first = said.next().unwrap_or_default();
+        self.line(&format!("  {}  {}  {what} {first}", paint(style::FAINT, after), number(n)))?;
+        said.try_for_each(|line| self.line(&format!("{}{line}", " ".repeat(LEAD))))
     }
 
     /// The second line of an attempt: where, and what follows.

@@ -14,21 +14,14 @@ use crate::failure::Outcome;
 use crate::screen::style;
 use crate::screen::{Align, Column, Form, Table, ago, clean, print_json, until};
 
-/// Mailboxes asked for at once.
+/// Entries asked for at once.
 const PAGE: &str = "500";
-
-/// Everything that suppresses one mailbox.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Suppressed {
-    pub(super) address: String,
-    pub(super) entries: Vec<Entry>,
-}
 
 /// One entry, as far as it is shown.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Entry {
+    pub(super) address: String,
     pub(super) reason: String,
     pub(super) category: Option<String>,
     pub(super) lane: Option<String>,
@@ -56,7 +49,7 @@ pub(super) async fn page(api: &Api, after: Option<&str>) -> Result<(Vec<Value>, 
     let mut answer = api.get("v1/suppressions", &query).await?;
     let next = answer["next"].as_str().map(str::to_owned);
     match answer["suppressions"].take() {
-        Value::Array(mailboxes) => Ok((mailboxes, next)),
+        Value::Array(entries) => Ok((entries, next)),
         _ => Err(ApiError::NotTheApi(format!("{} answers, but not as the API does", api.base()))),
     }
 }
@@ -65,9 +58,9 @@ pub(super) async fn list(api: &Api, form: Form) -> Outcome {
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let (mailboxes, next) = page(api, after.as_deref()).await?;
+        let (entries, next) = page(api, after.as_deref()).await?;
         let done = next.is_none();
-        all.extend(mailboxes);
+        all.extend(entries);
         if done {
             break;
         }
@@ -80,8 +73,8 @@ pub(super) async fn list(api: &Api, form: Form) -> Outcome {
     Ok(())
 }
 
-/// Mailboxes as a table on stdout, a line for each entry.
-pub(super) fn show(mailboxes: &[Value]) -> io::Result<()> {
+/// Entries as a table on stdout.
+pub(super) fn show(entries: &[Value]) -> io::Result<()> {
     let column = |title, align| Column { title, align };
     let mut table = Table::new(&[
         column("ADDRESS", Align::Elastic),
@@ -92,21 +85,18 @@ pub(super) fn show(mailboxes: &[Value]) -> io::Result<()> {
         column("EVIDENCE", Align::Elastic),
     ]);
     let now = now();
-    for mailbox in mailboxes {
-        let mailbox = Suppressed::deserialize(mailbox).unwrap_or_default();
-        for entry in &mailbox.entries {
-            table.row(row(&mailbox.address, entry, now));
-        }
+    for entry in entries {
+        table.row(row(&Entry::deserialize(entry).unwrap_or_default(), now));
     }
     table.print(&mut anstream::stdout().lock())
 }
 
-fn row(address: &str, entry: &Entry, now: Timestamp) -> Vec<(String, Style)> {
+fn row(entry: &Entry, now: Timestamp) -> Vec<(String, Style)> {
     let cell = |text: String| (text, Style::new());
     let lane = entry.lane.as_deref().unwrap_or("all");
     let realm = if entry.sandbox { " (sandbox)" } else { "" };
     vec![
-        (clean(address), style::STRONG),
+        (clean(&entry.address), style::STRONG),
         cell(entry.because()),
         cell(format!("{}{realm}", clean(lane))),
         cell(entry.created_at.map(|at| ago(at, now)).unwrap_or_default()),

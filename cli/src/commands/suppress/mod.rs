@@ -60,9 +60,9 @@ Example:
         address: Address,
     },
     /// Put the entries of a CSV file on the list
-    #[command(after_help = "Columns: address, and as far as they are known lane, expires_at, note, sandbox. A header line \
-names them; without one a line is an address. The other columns of an export become part of the note. Nothing is \
-imported unless every line is right; what has ended already is left out.
+    #[command(after_help = "Columns: address, and as far as they are known lane, expires_at, reason, category, created_at, \
+message_id, reply, note, sandbox. A header line names them; without one a line is an address. Nothing is imported \
+unless every line is right; what has ended already is left out.
 
 Examples:
   posthaste suppress import list.csv
@@ -189,7 +189,10 @@ async fn check(api: &Api, address: &Address, form: Form) -> Outcome {
             print_json(&found)?;
         }
         (Form::Json, None) => print_json(&json!({"address": address, "suppressed": false}))?,
-        (Form::People, Some(found)) => list::show(&[found])?,
+        (Form::People, Some(mut found)) => match found["entries"].take() {
+            Value::Array(entries) => list::show(&entries)?,
+            _ => list::show(&[found])?,
+        },
         (Form::People, None) => {
             writeln!(anstream::stdout(), "{address}  {}", paint(style::GOOD, "not suppressed"))?;
         }

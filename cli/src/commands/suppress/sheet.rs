@@ -5,11 +5,10 @@ use std::path::Path;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use posthaste_mail::{Address, Timestamp};
-use posthaste_policy::span::show_span;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::list::{Suppressed, page};
+use super::list::{Entry, page};
 use super::{address, lane, put};
 use crate::client::{Api, ApiError};
 use crate::commands::trace::now;
@@ -23,8 +22,6 @@ const COLUMNS: [&str; 10] =
 const AT_ONCE: usize = 16;
 /// Most entries one import takes: some hundred octets each, all held until the last is read.
 const ENTRIES_MAX: usize = 2_000_000;
-/// Longest note the API takes, in octets.
-const NOTE_OCTETS_MAX: usize = 1_000;
 
 /// Writes the whole list.
 pub(super) async fn export(api: &Api) -> Outcome {
@@ -32,27 +29,10 @@ pub(super) async fn export(api: &Api) -> Outcome {
     out.write_record(COLUMNS).map_err(written)?;
     let mut after = None;
     loop {
-        let (mailboxes, next) = page(api, after.as_deref()).await?;
-        for mailbox in &mailboxes {
-            let mailbox = Suppressed::deserialize(mailbox).map_err(|error| Failure::failed(format!("an entry: {error}")))?;
-            for entry in &mailbox.entries {
-                let time = |at: Option<Timestamp>| at.map(Timestamp::rfc3339).unwrap_or_default();
-                let text = |text: &Option<String>| text.clone().unwrap_or_default();
-                let sandbox = if entry.sandbox { "true" } else { "" };
-                let cells: [String; COLUMNS.len()] = [
-                    mailbox.address.clone(),
-                    text(&entry.lane),
-                    time(entry.expires_at),
-                    entry.reason.clone(),
-                    text(&entry.category),
-                    time(entry.created_at),
-                    text(&entry.evidence.message_id),
-                    text(&entry.evidence.reply),
-                    text(&entry.evidence.note),
-                    sandbox.to_owned(),
-                ];
-                out.write_record(&cells).map_err(written)?;
-            }
+        let (entries, next) = page(api, after.as_deref()).await?;
+        for entry in &entries {
+            let entry = Entry::deserialize(entry).map_err(|error| Failure::failed(format!("an entry: {error}")))?;
+            out.write_record(cells(entry)).map_err(written)?;
         }
         if next.is_none() {
             break;
@@ -61,6 +41,23 @@ pub(super) async fn export(api: &Api) -> Outcome {
     }
     out.flush()?;
     Ok(())
+}
+
+fn cells(entry: Entry) -> [String; COLUMNS.len()] {
+    let time = |at: Option<Timestamp>| at.map(Timestamp::rfc3339).unwrap_or_default();
+    let sandbox = if entry.sandbox { "true" } else { "" };
+    [
+        entry.address,
+        entry.lane.unwrap_or_default(),
+        time(entry.expires_at),
+        entry.reason,
+        entry.category.unwrap_or_default(),
+        time(entry.created_at),
+        entry.evidence.message_id.unwrap_or_default(),
+        entry.evidence.reply.unwrap_or_default(),
+        entry.evidence.note.unwrap_or_default(),
+        sandbox.to_owned(),
+    ]
 }
 
 fn written(error: csv::Error) -> Failure {
@@ -152,8 +149,6 @@ fn header(record: &csv::StringRecord) -> Result<Vec<String>, String> {
 fn entry(columns: &[String], record: &csv::StringRecord, now: Timestamp) -> Result<Option<(Address, Value)>, String> {
     let mut mailbox = None;
     let mut entry = Map::new();
-    let mut past: Vec<&str> = Vec::new();
-    let mut note = "";
     let mut ended = false;
     for (column, cell) in columns.iter().zip(record).filter(|(_, cell)| !cell.is_empty()) {
         let named = |why: String| format!("{column}: {why}");
@@ -162,12 +157,11 @@ fn entry(columns: &[String], record: &csv::StringRecord, now: Timestamp) -> Resu
             "lane" => {
                 entry.insert(column.clone(), json!(lane(cell).map_err(named)?));
             }
-            "expires_at" => {
+            "expires_at" | "created_at" => {
                 let at = Timestamp::parse_rfc3339(cell)
                     .ok_or_else(|| named(format!("`{cell}` is no time: write 2026-11-23T12:00:00Z")))?;
-                let left = at.since(now);
-                ended = left.as_secs() == 0;
-                entry.insert("expires_in".to_owned(), json!(show_span(std::time::Duration::from_secs(left.as_secs()))));
+                ended |= column == "expires_at" && at <= now;
+                entry.insert(column.clone(), json!(at.rfc3339()));
             }
             "sandbox" => match cell {
                 "true" | "false" => {
@@ -175,28 +169,13 @@ fn entry(columns: &[String], record: &csv::StringRecord, now: Timestamp) -> Resu
                 }
                 _ => return Err(named(format!("`{cell}` is neither true nor false"))),
             },
-            "note" => note = cell,
-            "created_at" => {}
-            // Who puts an entry here is a person; what it was before stays told.
-            _ => past.extend((cell != "manual").then_some(cell)),
+            _ => {
+                entry.insert(column.clone(), json!(cell));
+            }
         }
-    }
-    let told = note_of(note, &past);
-    if !told.is_empty() {
-        entry.insert("note".to_owned(), json!(told));
     }
     let mailbox = mailbox.ok_or("address: missing")?;
     Ok((!ended).then(|| (mailbox, entry.into())))
-}
-
-/// The note and what else is known, as long as a note may be.
-fn note_of(note: &str, past: &[&str]) -> String {
-    let parts = std::iter::once(note).chain(past.iter().copied()).filter(|part| !part.is_empty());
-    let mut told: String = parts.collect::<Vec<_>>().join(" · ").chars().filter(|c| !c.is_control()).collect();
-    while told.len() > NOTE_OCTETS_MAX {
-        told.pop();
-    }
-    told
 }
 
 #[cfg(test)]
@@ -222,11 +201,17 @@ mod tests {
         );
         check(
             "address,expires_at\nann@example.net,2026-11-24T12:00:00Z\nbob@example.net,2026-11-22T12:00:00Z\n",
-            Ok((&[("ann@example.net", json!({"expires_in": "1d"}))], 1)),
+            Ok((&[("ann@example.net", json!({"expires_at": "2026-11-24T12:00:00.000Z"}))], 1)),
         );
         check(
             "address,reason,category,reply\nann@example.net,bounce,bad-mailbox,550 5.1.1 no\nbob@example.net,manual,,\n",
-            Ok((&[("ann@example.net", json!({"note": "bounce · bad-mailbox · 550 5.1.1 no"})), ("bob@example.net", json!({}))], 0)),
+            Ok((
+                &[
+                    ("ann@example.net", json!({"reason": "bounce", "category": "bad-mailbox", "reply": "550 5.1.1 no"})),
+                    ("bob@example.net", json!({"reason": "manual"})),
+                ],
+                0,
+            )),
         );
         check("address,expires_at\nann@example.net,soon\n", Err("l.csv:2: expires_at: `soon` is no time: write 2026-11-23T12:00:00Z"));
         check("address,sandbox\nann@example.net,1\n", Err("l.csv:2: sandbox: `1` is neither true nor false"));

@@ -18,7 +18,7 @@ impl Holds {
         let mut statement = connection.prepare("SELECT doc FROM holds")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let hold: Hold = document::read("a hold", row.get_ref(0)?.as_blob().unwrap_or_default())?;
+            let hold: Hold = document::blob("a hold", row, 0)?;
             holds.insert(hold.id.clone(), hold);
         }
         Ok(Self(RwLock::new(holds)))

@@ -33,7 +33,7 @@ impl DeadLetters for Embedded {
                 statement.query(params![after.as_ref().map(JobId::as_str), limit.min(PAGE_MAX)])?;
             let mut letters = Vec::new();
             while let Some(row) = rows.next()? {
-                letters.push(document::read("a dead letter", row.get_ref(0)?.as_blob().unwrap_or_default())?);
+                letters.push(document::blob("a dead letter", row, 0)?);
             }
             Ok(letters)
         });

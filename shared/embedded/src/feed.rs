@@ -1,27 +1,40 @@
 //! The feed of events, in the order of their commits.
 
-use posthaste_mail::{MessageId, Tenant};
+use std::sync::atomic::Ordering;
+
+use posthaste_mail::{MessageId, PartKey, Tenant};
 use posthaste_pipeline::effect::Event;
 use posthaste_pipeline::stores::{Feed, StoreError};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use crate::fault::Fault;
 use crate::writer::Tx;
-use crate::{Embedded, document};
+use crate::{Embedded, document, rows};
 
 /// Events of one page.
 const PAGE_MAX: usize = 1_000;
 /// Events of one message told at once: a thousand recipients, a few tries each.
 const OF_MESSAGE_MAX: usize = 20_000;
 
+/// Where the cursors go on: none is used twice, also if the last event was removed.
+pub(crate) fn last_cursor(connection: &Connection) -> Result<i64, Fault> {
+    let sql = "SELECT max(coalesce((SELECT max(cursor) FROM events), 0),
+                          coalesce((SELECT seq FROM marks WHERE name = 'events'), 0))";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
+
 /// Tells an event, once.
 pub(crate) fn put(tx: &mut Tx<'_>, event: &Event, doc: &[u8]) -> Result<(), Fault> {
+    let message_seq = rows::message_seq(tx, &event.message_id)?;
+    let cursor = tx.shared.last_event.fetch_add(1, Ordering::Relaxed) + 1;
     tx.statement(
-        "INSERT INTO events (tenant, message, id, at, doc) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (message, id) DO NOTHING",
+        "INSERT INTO events (tenant, cursor, message_seq, message, id, at, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (message_seq, id) DO NOTHING",
     )?
     .execute(params![
         event.tenant.as_str(),
+        cursor,
+        message_seq,
         event.message_id.as_str(),
         event.event_id.as_str(),
         event.at.0,
@@ -58,13 +71,17 @@ impl Feed for Embedded {
     async fn of_message(&self, tenant: &Tenant, id: &MessageId) -> Result<Vec<Event>, StoreError> {
         let (tenant, id) = (tenant.clone(), id.clone());
         let read = self.readers().query(move |reading| {
+            let head = PartKey { message: id.clone(), part: 0 };
+            let head = rows::stored(reading.connection, &reading.shared.keys, &head)?;
             let mut statement = reading.statement(
-                "SELECT doc FROM events WHERE message = ?1 AND tenant = ?2 ORDER BY cursor LIMIT ?3",
+                "SELECT doc FROM events WHERE message_seq = ?1 AND message = ?2 AND tenant = ?3
+                 ORDER BY cursor LIMIT ?4",
             )?;
-            let mut rows = statement.query(params![id.as_str(), tenant.as_str(), OF_MESSAGE_MAX])?;
+            let seq = head.map_or(0, |(seq, _)| seq);
+            let mut rows = statement.query(params![seq, id.as_str(), tenant.as_str(), OF_MESSAGE_MAX])?;
             let mut events = Vec::new();
             while let Some(row) = rows.next()? {
-                events.push(document::read("an event", row.get_ref(0)?.as_blob().unwrap_or_default())?);
+                events.push(document::blob("an event", row, 0)?);
             }
             Ok(events)
         });

@@ -8,12 +8,11 @@ use rusqlite::{OptionalExtension, params};
 use crate::fault::Fault;
 use crate::rows::{self, Prepared};
 use crate::writer::Tx;
-use crate::{Embedded, document, queue};
+use crate::{Embedded, document, keys, queue};
 
 /// A submission with its documents made.
 struct Submitted {
     row: Prepared,
-    spool_key: i64,
     message: Bytes,
     job: Option<(Job, Vec<u8>)>,
 }
@@ -21,17 +20,17 @@ struct Submitted {
 impl Submitted {
     fn new(acceptance: Acceptance) -> Result<Self, StoreError> {
         let row = Prepared::insert(acceptance.row)?;
-        let spool_key = document::key(&[&row.row.facts.spool]);
         let job = acceptance.job.map(|job| document::write(&job).map(|doc| (job, doc))).transpose()?;
-        Ok(Self { row, spool_key, message: acceptance.message, job })
+        Ok(Self { row, message: acceptance.message, job })
     }
 
     fn accept(&self, tx: &mut Tx<'_>) -> Result<Accepted, Fault> {
         if rows::insert(tx, &self.row)? == Applied::Stale {
             return self.meet_again(tx);
         }
-        tx.statement("INSERT INTO spool (key, name, body) VALUES (?1, ?2, ?3)")?.execute(params![
-            self.spool_key,
+        let seq = rows::message_seq(tx, self.row.row.message())?;
+        tx.statement("INSERT INTO spool (seq, name, body) VALUES (?1, ?2, ?3)")?.execute(params![
+            seq,
             self.row.row.facts.spool,
             &*self.message
         ])?;
@@ -78,13 +77,16 @@ impl Spool for Embedded {
             return Ok(Some(body));
         }
         let wanted = name.to_owned();
-        let key = document::key(&[name]);
         let body = self.readers().query(move |reading| {
-            let body = reading
-                .statement("SELECT body FROM spool WHERE key = ?1 AND name = ?2")?
-                .query_row(params![key, wanted], |row| row.get::<_, Vec<u8>>(0))
-                .optional()?;
-            Ok(body.map(Bytes::from))
+            let mut statement = reading.statement("SELECT body FROM spool WHERE seq = ?1 AND name = ?2")?;
+            for seq in keys::places(reading.connection, &reading.shared.keys, keys::of_spool(&wanted))? {
+                let body =
+                    statement.query_row(params![seq, wanted], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+                if body.is_some() {
+                    return Ok(body.map(Bytes::from));
+                }
+            }
+            Ok(None)
         });
         let body = body.await?;
         if let Some(body) = &body {

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use posthaste_mail::{Domain, MessageId, PartKey, Tenant, Timestamp};
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use posthaste_pipeline::row::{Job, Row, State};
-use posthaste_pipeline::stores::{Applied, Found, Ledger, Search, SearchBy, StoreError, WaitingGroup};
-use rusqlite::{OptionalExtension, params};
+use posthaste_pipeline::stores::{Applied, Found, Ledger, Search, StoreError, WaitingGroup};
+use rusqlite::params;
 
 use crate::fault::Fault;
 use crate::readers::Reading;
 use crate::rows::{self, Prepared};
 use crate::writer::Tx;
-use crate::{Embedded, dead_letters, document, feed, queue, suppressions};
+use crate::{Embedded, dead_letters, document, feed, keys, queue, suppressions};
 
 /// Ids of one page, rows of one look at what is overdue: bounds the memory of one answer.
 const PAGE_MAX: usize = 1_000;
@@ -120,13 +120,10 @@ impl Ledger for Embedded {
             return Ok(found);
         }
         let read = self.readers().query(move |reading| {
-            let mut statement = reading.statement("SELECT doc FROM rows WHERE message = ?1 AND part = ?2")?;
             let mut read = Vec::with_capacity(missing.len());
             for (at, key) in missing {
-                let doc = statement
-                    .query_row(params![key.message.as_str(), key.part], |row| row.get::<_, Vec<u8>>(0))
-                    .optional()?;
-                read.push((at, doc.map(|doc| document::read("a row", &doc)).transpose()?));
+                let stored = rows::stored(reading.connection, &reading.shared.keys, &key)?;
+                read.push((at, stored.map(|(_, row)| row)));
             }
             Ok(read)
         });
@@ -157,11 +154,8 @@ impl Ledger for Embedded {
     async fn message(&self, tenant: &Tenant, id: &MessageId) -> Result<Vec<Row>, StoreError> {
         let (tenant, id) = (tenant.clone(), id.clone());
         let read = self.readers().query(move |reading| {
-            documents(
-                reading
-                    .statement("SELECT doc FROM rows WHERE message = ?1 AND tenant = ?2 ORDER BY part")?
-                    .query(params![id.as_str(), tenant.as_str()])?,
-            )
+            let rows = rows::of_message(reading.connection, &reading.shared.keys, &id)?;
+            Ok(rows.into_iter().map(|(_, row)| row).filter(|row| row.tenant == tenant).collect())
         });
         read.await
     }
@@ -178,17 +172,10 @@ impl Ledger for Embedded {
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
         let limit = limit.min(PAGE_MAX);
-        let read = self.readers().query(move |reading| {
-            documents(
-                reading
-                    .statement(
-                        "SELECT rows.doc FROM open CROSS JOIN rows ON rows.seq = open.seq
-                         WHERE open.wake IS NOT NULL AND open.wake <= ?1 ORDER BY open.wake, open.seq LIMIT ?2",
-                    )?
-                    .query(params![now.0, limit])?,
-            )
-        });
-        read.await
+        if !self.shared().wakes.may_have_come(now) {
+            return Ok(Vec::new());
+        }
+        self.readers().query(move |reading| overdue(reading, now, limit)).await
     }
 
     async fn waiting(&self, tenant: Option<&Tenant>) -> Result<Vec<WaitingGroup>, StoreError> {
@@ -197,41 +184,71 @@ impl Ledger for Embedded {
     }
 }
 
-/// The rows whose documents a query gives.
-fn documents(mut rows: rusqlite::Rows<'_>) -> Result<Vec<Row>, Fault> {
-    let mut read = Vec::new();
-    while let Some(row) = rows.next()? {
-        read.push(document::read("a row", row.get_ref(0)?.as_blob().unwrap_or_default())?);
+/// The places under a hash before `before`, newest first: those in memory and those in the table, as one line.
+struct Places<'a> {
+    pending: std::iter::Peekable<std::vec::IntoIter<i64>>,
+    stored: rusqlite::Rows<'a>,
+    next_stored: Option<i64>,
+}
+
+impl Places<'_> {
+    fn next(&mut self) -> Result<Option<i64>, Fault> {
+        if self.next_stored.is_none() {
+            self.next_stored = self.stored.next()?.map(|row| row.get(0)).transpose()?;
+        }
+        let newest = self.pending.peek().copied().max(self.next_stored);
+        // What stands in both is one.
+        self.pending.next_if(|seq| Some(*seq) == newest);
+        self.next_stored = self.next_stored.filter(|seq| Some(*seq) != newest);
+        Ok(newest)
     }
-    Ok(read)
 }
 
 /// One page of ids that arrived before `before`.
 fn find(reading: &Reading<'_>, search: &Search, before: i64) -> Result<Found, Fault> {
-    let mut statement = reading.statement(
-        "SELECT rows.seq, rows.message, rows.doc FROM lookups CROSS JOIN rows ON rows.seq = lookups.seq
-         WHERE lookups.key = ?1 AND lookups.seq < ?2 AND rows.tenant = ?3 ORDER BY lookups.seq DESC",
-    )?;
-    let key = rows::lookup(search.tenant.as_str(), &search.by);
-    let mut entries = statement.query(params![key, before, search.tenant.as_str()])?;
+    let key = keys::of_search(search.tenant.as_str(), &search.by);
+    // Memory first: what leaves it meanwhile is in the table by then.
+    let pending = reading.shared.keys.pending(key, before).into_iter().peekable();
+    let mut stored =
+        reading.statement("SELECT seq FROM keys WHERE key = ?1 AND seq < ?2 ORDER BY seq DESC")?;
+    let mut places = Places { pending, stored: stored.query([key, before])?, next_stored: None };
+    let mut statement =
+        reading.statement("SELECT doc FROM rows WHERE seq = ?1 AND tenant = ?2 AND part = 0")?;
     let mut found = Found::default();
     let mut last = before;
-    while let Some(entry) = entries.next()? {
-        if search.by != SearchBy::All {
-            let row: Row = document::read("a row", entry.get_ref(2)?.as_blob().unwrap_or_default())?;
-            if !rows::matches(&row, &search.by) {
-                continue;
-            }
+    while let Some(seq) = places.next()? {
+        let mut rows = statement.query(params![seq, search.tenant.as_str()])?;
+        let Some(row) = rows.next()? else { continue };
+        let row: Row = document::blob("a row", row, 0)?;
+        if !keys::matches(&row, &search.by) {
+            continue;
         }
         if found.ids.len() == search.limit {
             found.next = Some(last.to_string());
             break;
         }
-        last = entry.get(0)?;
-        let id: String = entry.get(1)?;
-        found.ids.push(MessageId::parse(&id).ok_or_else(|| Fault::Unreadable(format!("message id `{id}`")))?);
+        last = seq;
+        found.ids.push(row.key.message);
     }
     Ok(found)
+}
+
+/// Rows whose wake has come, and when the first of the others will.
+fn overdue(reading: &Reading<'_>, now: Timestamp, limit: usize) -> Result<Vec<Row>, Fault> {
+    let look = reading.shared.wakes.look();
+    let mut statement = reading.statement(
+        "SELECT rows.doc FROM (SELECT seq, wake FROM open WHERE wake <= ?1 ORDER BY wake, seq LIMIT ?2) AS come
+         CROSS JOIN rows ON rows.seq = come.seq ORDER BY come.wake, come.seq",
+    )?;
+    let mut rows = statement.query(params![now.0, limit])?;
+    let mut come = Vec::new();
+    while let Some(row) = rows.next()? {
+        come.push(document::blob("a row", row, 0)?);
+    }
+    let first =
+        reading.statement("SELECT min(wake) FROM open")?.query_row([], |row| row.get::<_, Option<i64>>(0))?;
+    look.found(first.unwrap_or(i64::MAX));
+    Ok(come)
 }
 
 /// What is known of a group while its rows go by.

@@ -18,6 +18,7 @@ mod document;
 mod fault;
 mod feed;
 mod intake;
+mod keys;
 mod ledger;
 mod queue;
 mod readers;
@@ -26,11 +27,13 @@ mod rows;
 mod schema;
 mod suppressions;
 mod takeover;
+mod wakes;
 mod writer;
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use posthaste_pipeline::stores::{StoreError, Stores};
 use rusqlite::{Connection, OpenFlags};
@@ -63,9 +66,15 @@ impl Default for Options {
 pub(crate) struct Shared {
     pub(crate) rows: cache::Rows,
     pub(crate) bodies: cache::Bodies,
+    pub(crate) keys: keys::Keys,
+    pub(crate) wakes: wakes::Wakes,
     pub(crate) queue: queue::Queue,
     pub(crate) suspects: suppressions::Suspects,
     pub(crate) holds: controls::Holds,
+    /// The numbers given out last; only the writer counts. A transaction that is taken back leaves a gap.
+    pub(crate) last_row: AtomicI64,
+    pub(crate) last_event: AtomicI64,
+    pub(crate) last_job: AtomicI64,
 }
 
 /// A handle to the store; cheap to clone. When the last one is gone, what has queued is written and the directory
@@ -92,16 +101,22 @@ impl Embedded {
         let shared = Arc::new(Shared {
             rows: cache::Rows::new(options.rows_octets),
             bodies: cache::Bodies::new(options.bodies_octets),
+            keys: keys::Keys::load(&connection)?,
+            wakes: wakes::Wakes::new(),
             queue: queue::Queue::new(),
             suspects: suppressions::Suspects::load(&connection)?,
             holds: controls::Holds::load(&connection)?,
+            last_row: AtomicI64::new(rows::last_seq(&connection)?),
+            last_event: AtomicI64::new(feed::last_cursor(&connection)?),
+            last_job: AtomicI64::new(queue::last_seq(&connection)?),
         });
         let checkpointer = connect(&database)?;
         schema::prepare_checkpointer(&checkpointer)?;
         let threads = |error| OpenError::Directory { path: path.to_owned(), error };
         let checkpoints = checkpoint::Checkpoints::start(checkpointer).map_err(threads)?;
+        let readers = readers::Readers::new(&database, shared.clone());
         let writer = writer::Writer::start(connection, checkpoints, shared.clone(), lock).map_err(threads)?;
-        Ok(Self(Arc::new(Inner { shared, writer, readers: readers::Readers::new(&database) })))
+        Ok(Self(Arc::new(Inner { shared, writer, readers })))
     }
 
     /// The store as the use cases take it.
@@ -173,7 +188,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 /// Opens the file as a file, whatever its name looks like.
-fn connect(database: &PathBuf) -> Result<Connection, rusqlite::Error> {
+pub(crate) fn connect(database: &Path) -> Result<Connection, rusqlite::Error> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(database, flags)

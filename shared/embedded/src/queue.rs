@@ -9,13 +9,14 @@
 //! To receive a job writes nothing. After a restart every job that was not acknowledged is visible at once.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use posthaste_mail::{Lane, Timestamp};
 use posthaste_pipeline::effect::DeadLetter;
 use posthaste_pipeline::row::Job;
 use posthaste_pipeline::stores::{Later, StoreError};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
 use crate::fault::Fault;
@@ -28,14 +29,14 @@ const LINE_JOBS_MAX: usize = 4_096;
 const REFILL_JOBS: usize = 512;
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Mark {
     visible: i64,
     seq: i64,
 }
 
 /// Where a job stands, and in which line.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     lane: Lane,
     mark: Mark,
@@ -53,10 +54,7 @@ pub struct Received {
 
 /// One copy of a job in this store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Receipt {
-    seq: i64,
-    lane: Lane,
-}
+pub struct Receipt(Place);
 
 /// What was read of a line.
 pub(crate) struct Refilled {
@@ -82,7 +80,7 @@ struct Lines {
 pub(crate) struct Queue {
     lines: Mutex<Lines>,
     arrivals: [Notify; 2],
-    acked: Mutex<Vec<i64>>,
+    acked: Mutex<Vec<Place>>,
 }
 
 fn index(lane: Lane) -> usize {
@@ -139,7 +137,7 @@ impl Queue {
             };
             let (mark, job) = first.remove_entry();
             in_flight.insert(mark.seq);
-            received.push(Received { receipt: Receipt { seq: mark.seq, lane }, job });
+            received.push(Received { receipt: Receipt(Place { lane, mark }), job });
         }
         received
     }
@@ -187,33 +185,48 @@ impl Queue {
     }
 
     /// Acknowledgements not written yet.
-    pub(crate) fn take_acked(&self) -> Vec<i64> {
+    pub(crate) fn take_acked(&self) -> Vec<Place> {
         std::mem::take(&mut *self.acked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// They could not be written; the jobs stay in flight meanwhile.
-    pub(crate) fn put_back_acked(&self, acked: Vec<i64>) {
+    pub(crate) fn put_back_acked(&self, acked: Vec<Place>) {
         self.acked.lock().unwrap_or_else(PoisonError::into_inner).extend(acked);
     }
 }
 
+/// Where the numbers of jobs go on.
+pub(crate) fn last_seq(connection: &Connection) -> Result<i64, Fault> {
+    Ok(connection.query_row("SELECT coalesce(max(seq), 0) FROM jobs", [], |row| row.get(0))?)
+}
+
 /// Puts a job into the table, and to be handed over.
 pub(crate) fn put(tx: &mut Tx<'_>, job: &Job, doc: &[u8]) -> Result<(), Fault> {
-    let visible = job.due.0;
-    tx.statement("INSERT INTO jobs (lane, visible, message, part, doc) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![index(job.lane), visible, job.key.message.as_str(), job.key.part, doc])?;
-    let place = Place { lane: job.lane, mark: Mark { visible, seq: tx.last_seq() } };
+    let seq = tx.shared.last_job.fetch_add(1, Ordering::Relaxed) + 1;
+    let place = Place { lane: job.lane, mark: Mark { visible: job.due.0, seq } };
+    put_at(tx, place, job, doc)
+}
+
+fn put_at(tx: &mut Tx<'_>, place: Place, job: &Job, doc: &[u8]) -> Result<(), Fault> {
+    let Place { lane, mark: Mark { visible, seq } } = place;
+    tx.statement(
+        "INSERT INTO jobs (lane, visible, seq, message, part, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![index(lane), visible, seq, job.key.message.as_str(), job.key.part, doc])?;
     tx.jobs.push((place, job.clone()));
     Ok(())
 }
 
-/// Removes jobs that were acknowledged.
-pub(crate) fn delete(tx: &mut Tx<'_>, acked: &[i64]) -> Result<(), Fault> {
-    for seq in acked {
-        tx.statement("DELETE FROM jobs WHERE seq = ?1")?.execute([seq])?;
+/// Removes jobs; says how many of them were there.
+pub(crate) fn delete(tx: &mut Tx<'_>, places: &[Place]) -> Result<usize, Fault> {
+    let mut deleted = 0;
+    for Place { lane, mark: Mark { visible, seq } } in places {
+        deleted += tx
+            .statement("DELETE FROM jobs WHERE lane = ?1 AND visible = ?2 AND seq = ?3")?
+            .execute(params![index(*lane), visible, seq])?;
         tx.landed.push(*seq);
     }
-    Ok(())
+    Ok(deleted)
 }
 
 /// Reads on from a line's mark. Done by the writer, so that nothing is written meanwhile.
@@ -227,7 +240,7 @@ fn refill(tx: &mut Tx<'_>, lane: Lane) -> Result<(), Fault> {
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
         let mark = Mark { seq: row.get(0)?, visible: row.get(1)? };
-        jobs.push((mark, document::read("a job", row.get_ref(2)?.as_blob().unwrap_or_default())?));
+        jobs.push((mark, document::blob("a job", row, 2)?));
     }
     let last = jobs.last().filter(|_| jobs.len() == REFILL_JOBS).map(|(mark, _)| *mark);
     let mark = last.map(|mark| Mark { seq: mark.seq + 1, ..mark });
@@ -264,41 +277,32 @@ impl Embedded {
     /// These are done: they are deleted with the next group. Not to be waited for, since a job that comes again
     /// does no harm.
     pub fn ack(&self, receipts: impl IntoIterator<Item = Receipt>) {
-        let before = {
+        let is_first = {
             let mut acked = self.shared().queue.acked.lock().unwrap_or_else(PoisonError::into_inner);
             let before = acked.len();
-            acked.extend(receipts.into_iter().map(|receipt| receipt.seq));
-            before
+            acked.extend(receipts.into_iter().map(|Receipt(place)| place));
+            before == 0 && !acked.is_empty()
         };
-        if before == 0 {
+        if is_first {
             self.writer().nudge();
         }
     }
 
-    /// Hides a job until then. When this fails it comes back then all the same, or earlier after a restart.
-    pub async fn keep(&self, received: Received, until: Timestamp) -> Result<(), StoreError> {
-        let Received { receipt: Receipt { seq, lane }, job } = received;
-        let place = Place { lane, mark: Mark { visible: until.0, seq } };
-        let copy = job.clone();
-        let kept = self.writer().ask(0, move |tx| {
-            let kept =
-                tx.statement("UPDATE jobs SET visible = ?1 WHERE seq = ?2")?.execute([until.0, seq])?;
-            tx.landed.push(seq);
-            if kept > 0 {
-                tx.jobs.push((place, copy.clone()));
-            }
-            Ok(())
+    /// Hides a job until then. When this fails it is still handed out: ask again, or leave it to the row's wake.
+    pub async fn keep(&self, received: &Received, until: Timestamp) -> Result<(), StoreError> {
+        let Received { receipt: Receipt(place), job } = received.clone();
+        let hidden = Place { mark: Mark { visible: until.0, ..place.mark }, ..place };
+        let doc = document::write(&job)?;
+        let kept = self.writer().ask(doc.len(), move |tx| {
+            let was_there = delete(tx, &[place])? > 0;
+            if was_there { put_at(tx, hidden, &job, &doc) } else { Ok(()) }
         });
-        let kept = kept.await;
-        if kept.is_err() {
-            self.shared().queue.publish(Vec::new(), vec![(place, job)], &[seq]);
-        }
-        kept
+        kept.await
     }
 
     /// Puts a job aside with its reason, and takes it out of the queue.
     pub async fn dead(&self, received: &Received, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        let Received { receipt, job } = received;
+        let Received { receipt: Receipt(place), job } = received;
         let letter = DeadLetter {
             job: job.id.clone(),
             key: job.key.clone(),
@@ -306,11 +310,11 @@ impl Embedded {
             reason: reason.to_owned(),
             at: now,
         };
-        let (seq, doc) = (receipt.seq, document::write(&letter)?);
+        let (place, doc) = (*place, document::write(&letter)?);
         self.writer()
             .ask(doc.len(), move |tx| {
                 dead_letters::put(tx, &letter, &doc)?;
-                delete(tx, &[seq])
+                delete(tx, &[place]).map(|_| ())
             })
             .await
     }

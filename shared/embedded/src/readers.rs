@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Semaphore;
 
 use crate::fault::{Fault, closed};
-use crate::schema;
+use crate::{Shared, schema};
 
 /// Queries at once; more wait. Each connection has pages of its own in memory.
 const READERS_MAX: usize = 3;
@@ -20,24 +20,30 @@ pub(crate) struct Readers {
     permits: Arc<Semaphore>,
     pool: Arc<Mutex<Vec<Connection>>>,
     database: Arc<PathBuf>,
+    shared: Arc<Shared>,
 }
 
 /// One reading connection, as queries see it.
-pub(crate) struct Reading<'a>(&'a Connection);
+pub(crate) struct Reading<'a> {
+    pub(crate) connection: &'a Connection,
+    /// What is in memory.
+    pub(crate) shared: &'a Shared,
+}
 
 impl<'a> Reading<'a> {
     /// A prepared statement, prepared once a connection.
     pub(crate) fn statement(&self, sql: &'static str) -> Result<CachedStatement<'a>, Fault> {
-        Ok(self.0.prepare_cached(sql)?)
+        Ok(self.connection.prepare_cached(sql)?)
     }
 }
 
 impl Readers {
-    pub(crate) fn new(database: &Path) -> Self {
+    pub(crate) fn new(database: &Path, shared: Arc<Shared>) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(READERS_MAX)),
             pool: Arc::default(),
             database: Arc::new(database.to_owned()),
+            shared,
         }
     }
 
@@ -64,13 +70,13 @@ impl Readers {
         let connection = match kept {
             Some(connection) => connection,
             None => {
-                let connection = Connection::open(self.database.as_path())?;
+                let connection = crate::connect(&self.database)?;
                 schema::prepare_reader(&connection)?;
                 connection
             }
         };
         connection.prepare_cached("BEGIN")?.execute([])?;
-        let answer = query(&Reading(&connection));
+        let answer = query(&Reading { connection: &connection, shared: &self.shared });
         connection.prepare_cached("COMMIT")?.execute([])?;
         // A connection that failed is not used again: what ails it may be its own.
         if answer.is_ok() && !self.permits.is_closed() {

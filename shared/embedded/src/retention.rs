@@ -1,20 +1,20 @@
 //! Removes what is past its retention, a little at a time, so that nothing else has to wait for it.
 //!
 //! A message goes as a whole: only when each of its parts is there and final, and the last of them has been so for
-//! long enough. Its octets may go earlier than its rows; events and places of dead letters go by their own age. The
+//! long enough; its events go with it. Its octets may go earlier than its rows. The
 //! file does not shrink: SQLite writes what comes next into the room that is free.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use posthaste_mail::{MessageId, PartKey, Timestamp};
+use posthaste_mail::{MessageId, Timestamp};
 use posthaste_pipeline::row::{Row, State};
 use posthaste_pipeline::stores::StoreError;
 use rusqlite::{OptionalExtension, params};
 
 use crate::fault::Fault;
-use crate::rows::lookups;
 use crate::writer::Tx;
-use crate::{Embedded, document};
+use crate::{Embedded, keys, rows};
 
 /// Final rows looked at in one transaction: some milliseconds.
 const BATCH_ROWS: usize = 64;
@@ -59,15 +59,19 @@ impl Embedded {
             }
         }
         let until = now.minus(ledger_keep).0;
+        // What is removed must not be among the hashes still to be written.
+        self.writer().ask(0, keys::write_all).await?;
         let mut mark = START;
         loop {
             let (removed, next) = self.writer().ask(0, move |tx| drop_messages(tx, mark, until)).await?;
-            purged.messages += removed;
+            purged.messages += removed.messages;
+            purged.spooled += removed.spooled;
+            purged.events += removed.events;
             let Some(next) = next else { break };
             mark = next;
         }
-        purged.events = self.purge_old(until, drop_events).await?;
         purged.dead_letters = self.purge_old(until, drop_dead_letters).await?;
+        purged.events += self.purge_old(until, drop_stray_events).await?;
         Ok(purged)
     }
 
@@ -87,10 +91,21 @@ impl Embedded {
     }
 }
 
-fn drop_events(tx: &mut Tx<'_>, until: i64) -> Result<usize, Fault> {
-    // The oldest by cursor, as long as they are old: times may be a little out of order, a look at all is not worth it.
-    let sql = "DELETE FROM events WHERE at <= ?1 AND cursor IN (SELECT cursor FROM events ORDER BY cursor LIMIT ?2)";
+/// Events of messages that have no rows.
+fn drop_stray_events(tx: &mut Tx<'_>, until: i64) -> Result<usize, Fault> {
+    keep_marks(tx)?;
+    let sql = "DELETE FROM events WHERE (tenant, cursor) IN
+                   (SELECT tenant, cursor FROM events WHERE message_seq = 0 AND at <= ?1 LIMIT ?2)";
     Ok(tx.statement(sql)?.execute(params![until, BATCH_EVENTS])?)
+}
+
+/// Writes down the last numbers given out before rows that have them go.
+fn keep_marks(tx: &Tx<'_>) -> Result<(), Fault> {
+    for (name, last) in [("rows", &tx.shared.last_row), ("events", &tx.shared.last_event)] {
+        tx.statement("INSERT OR REPLACE INTO marks (name, at, seq) VALUES (?1, 0, ?2)")?
+            .execute(params![name, last.load(Ordering::Relaxed)])?;
+    }
+    Ok(())
 }
 
 fn drop_dead_letters(tx: &mut Tx<'_>, until: i64) -> Result<usize, Fault> {
@@ -108,42 +123,26 @@ fn finals(tx: &Tx<'_>, mark: Mark, until: i64) -> Result<Vec<Mark>, Fault> {
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// One message with all its rows, each with its place and when it became final.
-struct Whole {
-    id: MessageId,
-    rows: Vec<(i64, i64, Row)>,
-}
-
-/// The message of a final row, if all of it is there and final until then.
-fn whole(tx: &Tx<'_>, seq: i64, until: i64) -> Result<Option<Whole>, Fault> {
+/// The rows of a final row's message with their places, part 0 first, if all are there and final until then.
+fn whole(tx: &Tx<'_>, seq: i64, until: i64) -> Result<Option<Vec<(i64, Row)>>, Fault> {
     let message: Option<String> = tx
         .statement("SELECT message FROM rows WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))
         .optional()?;
     let Some(message) = message else { return Ok(None) };
-    let mut statement =
-        tx.statement("SELECT seq, final_at, doc FROM rows WHERE message = ?1 ORDER BY part")?;
-    let mut found = statement.query([&message])?;
-    let mut rows = Vec::new();
-    while let Some(row) = found.next()? {
-        let Some(at) = row.get::<_, Option<i64>>(1)?.filter(|at| *at <= until) else { return Ok(None) };
-        rows.push((row.get(0)?, at, document::read("a row", row.get_ref(2)?.as_blob().unwrap_or_default())?));
-    }
-    let is_whole = rows.first().is_some_and(|(_, _, head): &(i64, i64, Row)| {
-        head.state != State::Split || rows.len() == head.parts.len() + 1
-    });
     let id =
         MessageId::parse(&message).ok_or_else(|| Fault::Unreadable(format!("message id `{message}`")))?;
-    Ok(is_whole.then_some(Whole { id, rows }))
+    let rows = rows::of_message(tx.connection(), &tx.shared.keys, &id)?;
+    let is_whole = rows
+        .first()
+        .is_some_and(|(_, head)| head.state != State::Split || rows.len() == head.parts.len() + 1);
+    let is_final = rows.iter().all(|(_, row)| rows::final_at(row).is_some_and(|at| at.0 <= until));
+    Ok(Some(rows).filter(|_| is_whole && is_final))
 }
 
-fn drop_spooled(tx: &Tx<'_>, message: &Whole) -> Result<u64, Fault> {
-    let Some((_, _, head)) = message.rows.first() else { return Ok(0) };
-    let name = &head.facts.spool;
-    let removed = tx
-        .statement("DELETE FROM spool WHERE key = ?1 AND name = ?2")?
-        .execute(params![document::key(&[name]), name])?;
-    Ok(removed as u64)
+fn drop_spooled(tx: &Tx<'_>, rows: &[(i64, Row)]) -> Result<u64, Fault> {
+    let Some((seq, _)) = rows.first() else { return Ok(0) };
+    Ok(tx.statement("DELETE FROM spool WHERE seq = ?1")?.execute([seq])? as u64)
 }
 
 /// Removes octets from where the last time ended; says how many and whether there may be more. A message is looked
@@ -158,9 +157,9 @@ fn empty_spool(tx: &mut Tx<'_>, until: i64) -> Result<(u64, bool), Fault> {
     let batch = finals(tx, mark, until)?;
     let mut removed = 0;
     for (_, seq) in &batch {
-        if let Some(message) = whole(tx, *seq, until)? {
-            removed += drop_spooled(tx, &message)?;
-            if let Some((_, _, head)) = message.rows.into_iter().next() {
+        if let Some(rows) = whole(tx, *seq, until)? {
+            removed += drop_spooled(tx, &rows)?;
+            if let Some((_, head)) = rows.into_iter().next() {
                 tx.then.push(Box::new(move |shared| shared.bodies.forget(&head.facts.spool)));
             }
         }
@@ -172,22 +171,27 @@ fn empty_spool(tx: &mut Tx<'_>, until: i64) -> Result<(u64, bool), Fault> {
     Ok((removed, batch.len() == BATCH_ROWS))
 }
 
-/// Removes messages after `mark`; says how many and where to go on, if there is more.
-fn drop_messages(tx: &mut Tx<'_>, mark: Mark, until: i64) -> Result<(u64, Option<Mark>), Fault> {
+/// Removes messages after `mark` with all that belongs to them; says how much, and where to go on if there is more.
+fn drop_messages(tx: &mut Tx<'_>, mark: Mark, until: i64) -> Result<(Purged, Option<Mark>), Fault> {
     let batch = finals(tx, mark, until)?;
-    let mut removed = 0;
+    let mut removed = Purged::default();
+    keep_marks(tx)?;
     for (_, seq) in &batch {
-        let Some(message) = whole(tx, *seq, until)? else { continue };
-        drop_spooled(tx, &message)?;
-        for (seq, at, row) in message.rows {
-            for key in lookups(&row) {
-                tx.statement("DELETE FROM lookups WHERE key = ?1 AND seq = ?2")?.execute([key, seq])?;
+        let Some(rows) = whole(tx, *seq, until)? else { continue };
+        removed.messages += 1;
+        removed.spooled += drop_spooled(tx, &rows)?;
+        for (seq, row) in rows {
+            for key in keys::of(&row) {
+                tx.statement("DELETE FROM keys WHERE key = ?1 AND seq = ?2")?.execute([key, seq])?;
             }
-            tx.statement("DELETE FROM final WHERE at = ?1 AND seq = ?2")?.execute([at, seq])?;
+            if let Some(at) = rows::final_at(&row) {
+                tx.statement("DELETE FROM final WHERE at = ?1 AND seq = ?2")?.execute([at.0, seq])?;
+            }
             tx.statement("DELETE FROM rows WHERE seq = ?1")?.execute([seq])?;
-            tx.rows.insert(PartKey { message: message.id.clone(), part: row.key.part }, None);
+            removed.events +=
+                tx.statement("DELETE FROM events WHERE message_seq = ?1")?.execute([seq])? as u64;
+            tx.rows.insert(row.key, None);
         }
-        removed += 1;
     }
     let is_more = batch.len() == BATCH_ROWS;
     Ok((removed, batch.last().copied().filter(|_| is_more)))

@@ -2,23 +2,25 @@
 //! written together.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use posthaste_mail::{PartKey, Timestamp};
+use posthaste_mail::{MessageId, PartKey, Timestamp};
 use posthaste_pipeline::row::{Outcome, Row, State};
-use posthaste_pipeline::stores::{Applied, SearchBy, StoreError};
-use rusqlite::{OptionalExtension, params};
+use posthaste_pipeline::stores::{Applied, StoreError};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::cache::Slot;
 use crate::document;
 use crate::fault::Fault;
+use crate::keys::{self, Keys};
 use crate::writer::Tx;
 
 /// A row as it is to be written: its document is made by whoever asks, not by the writer.
 pub(crate) struct Prepared {
     pub(crate) row: Arc<Row>,
     pub(crate) doc: Vec<u8>,
-    /// Under what its message is found: of part 0 only.
-    lookups: Vec<i64>,
+    /// Under what it will be found; none if it is there already.
+    keys: Vec<i64>,
 }
 
 /// What the writer has to know of a row to write it again.
@@ -32,61 +34,18 @@ impl Prepared {
     /// A row that changes one that is there.
     pub(crate) fn update(row: Row) -> Result<Self, StoreError> {
         let doc = document::write(&row)?;
-        Ok(Self { row: Arc::new(row), doc, lookups: Vec::new() })
+        Ok(Self { row: Arc::new(row), doc, keys: Vec::new() })
     }
 
     /// A row that may be the first of its key.
     pub(crate) fn insert(row: Row) -> Result<Self, StoreError> {
-        let lookups = lookups(&row);
-        Ok(Self { lookups, ..Self::update(row)? })
+        let keys = keys::of(&row);
+        Ok(Self { keys, ..Self::update(row)? })
     }
 
     /// About how much is written for it.
     pub(crate) fn octets(&self) -> usize {
         self.doc.len()
-    }
-}
-
-/// The keys under which a search of a tenant's messages looks.
-pub(crate) fn lookup(tenant: &str, by: &SearchBy) -> i64 {
-    match by {
-        SearchBy::All => document::key(&[tenant, "all"]),
-        SearchBy::Recipient(address) => document::key(&[tenant, "recipient", address]),
-        SearchBy::Tag { name, value } => document::key(&[tenant, "tag", name, value]),
-    }
-}
-
-/// Every recipient of a message, as its part 0 names them: its own, or those of its parts.
-fn addresses(row: &Row) -> impl Iterator<Item = &posthaste_mail::Address> {
-    let own = row.recipients.iter().map(|recipient| &recipient.address);
-    own.chain(row.parts.iter().flat_map(|part| &part.recipients))
-}
-
-/// Under what a message is found, by its part 0.
-pub(crate) fn lookups(row: &Row) -> Vec<i64> {
-    if row.key.part != 0 {
-        return Vec::new();
-    }
-    let tenant = row.tenant.as_str();
-    let mut keys = vec![lookup(tenant, &SearchBy::All)];
-    keys.extend(addresses(row).map(|address| lookup(tenant, &SearchBy::Recipient(address.folded()))));
-    keys.extend(
-        row.facts
-            .tags
-            .iter()
-            .map(|(name, value)| lookup(tenant, &SearchBy::Tag { name: name.clone(), value: value.clone() })),
-    );
-    keys.sort_unstable();
-    keys.dedup();
-    keys
-}
-
-/// Whether a message found by a hash is one that was looked for.
-pub(crate) fn matches(row: &Row, by: &SearchBy) -> bool {
-    match by {
-        SearchBy::All => true,
-        SearchBy::Recipient(wanted) => addresses(row).any(|address| address.folded() == *wanted),
-        SearchBy::Tag { name, value } => row.facts.tags.get(name) == Some(value),
     }
 }
 
@@ -103,63 +62,110 @@ pub(crate) fn final_at(row: &Row) -> Option<Timestamp> {
     }
 }
 
+/// A row in memory, as this transaction sees it; some none: it is known to be gone.
+fn remembered(tx: &Tx<'_>, key: &PartKey) -> Option<Option<Slot>> {
+    tx.rows.get(key).cloned().or_else(|| tx.shared.rows.get(key).map(Some))
+}
+
 fn known(tx: &Tx<'_>, key: &PartKey) -> Result<Option<Known>, Fault> {
-    let slot = match tx.rows.get(key) {
-        Some(written) => written.clone(),
-        None => tx.shared.rows.get(key),
-    };
-    if let Some(slot) = slot {
-        return Ok(Some(Known { seq: slot.seq, version: slot.row.version, final_at: slot.final_at }));
+    if let Some(slot) = remembered(tx, key) {
+        return Ok(slot.map(|slot| Known {
+            seq: slot.seq,
+            version: slot.row.version,
+            final_at: slot.final_at,
+        }));
     }
-    let known = tx
-        .statement("SELECT seq, version, final_at FROM rows WHERE message = ?1 AND part = ?2")?
-        .query_row(params![key.message.as_str(), key.part], |row| {
-            Ok(Known { seq: row.get(0)?, version: row.get(1)?, final_at: row.get(2)? })
-        })
-        .optional()?;
-    Ok(known)
+    let places = keys::places(tx.connection(), &tx.shared.keys, keys::of_row(key))?;
+    let mut statement =
+        tx.statement("SELECT version, final_at FROM rows WHERE seq = ?1 AND message = ?2 AND part = ?3")?;
+    for seq in places {
+        let known = statement
+            .query_row(params![seq, key.message.as_str(), key.part], |row| {
+                Ok(Known { seq, version: row.get(0)?, final_at: row.get(1)? })
+            })
+            .optional()?;
+        if known.is_some() {
+            return Ok(known);
+        }
+    }
+    Ok(None)
+}
+
+/// Where the first row of a message is; 0 when there is none.
+pub(crate) fn message_seq(tx: &Tx<'_>, message: &MessageId) -> Result<i64, Fault> {
+    Ok(known(tx, &PartKey { message: message.clone(), part: 0 })?.map_or(0, |known| known.seq))
 }
 
 /// The whole row, as this transaction sees it.
 pub(crate) fn current(tx: &Tx<'_>, key: &PartKey) -> Result<Option<Arc<Row>>, Fault> {
-    let slot = match tx.rows.get(key) {
-        Some(written) => written.clone(),
-        None => tx.shared.rows.get(key),
-    };
-    if let Some(slot) = slot {
-        return Ok(Some(slot.row));
+    match remembered(tx, key) {
+        Some(slot) => Ok(slot.map(|slot| slot.row)),
+        None => Ok(stored(tx.connection(), &tx.shared.keys, key)?.map(|(_, row)| Arc::new(row))),
     }
-    let doc = tx
-        .statement("SELECT doc FROM rows WHERE message = ?1 AND part = ?2")?
-        .query_row(params![key.message.as_str(), key.part], |row| row.get::<_, Vec<u8>>(0))
-        .optional()?;
-    doc.map(|doc| document::read("a row", &doc).map(Arc::new)).transpose()
+}
+
+/// A row as it is in the table, and where.
+pub(crate) fn stored(
+    connection: &Connection,
+    keys: &Keys,
+    key: &PartKey,
+) -> Result<Option<(i64, Row)>, Fault> {
+    let places = keys::places(connection, keys, keys::of_row(key))?;
+    let mut statement =
+        connection.prepare_cached("SELECT doc FROM rows WHERE seq = ?1 AND message = ?2 AND part = ?3")?;
+    for seq in places {
+        let mut rows = statement.query(params![seq, key.message.as_str(), key.part])?;
+        if let Some(row) = rows.next()? {
+            return Ok(Some((seq, document::blob("a row", row, 0)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// Every row of a message as it is in the tables, part 0 first: those that part 0 names. Empty without part 0.
+pub(crate) fn of_message(
+    connection: &Connection,
+    keys: &Keys,
+    message: &MessageId,
+) -> Result<Vec<(i64, Row)>, Fault> {
+    let part = |part| PartKey { message: message.clone(), part };
+    let Some(head) = stored(connection, keys, &part(0))? else { return Ok(Vec::new()) };
+    let parts = u16::try_from(head.1.parts.len()).unwrap_or(u16::MAX);
+    let mut rows = vec![head];
+    for n in 1..=parts {
+        rows.extend(stored(connection, keys, &part(n))?);
+    }
+    Ok(rows)
+}
+
+/// Where the numbers of rows go on: none is used twice, also if the last one was removed.
+pub(crate) fn last_seq(connection: &Connection) -> Result<i64, Fault> {
+    let sql = "SELECT max(coalesce((SELECT max(seq) FROM rows), 0),
+                          coalesce((SELECT seq FROM marks WHERE name = 'rows'), 0))";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
 /// Writes a row if none is there.
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &Prepared) -> Result<Applied, Fault> {
     let row = &new.row;
-    let final_at = final_at(row).map(|at| at.0);
-    let inserted = tx
-        .statement(
-            "INSERT INTO rows (message, part, tenant, version, final_at, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (message, part) DO NOTHING",
-        )?
-        .execute(params![
-            row.key.message.as_str(),
-            row.key.part,
-            row.tenant.as_str(),
-            row.version,
-            final_at,
-            new.doc
-        ])?;
-    if inserted == 0 {
+    if known(tx, &row.key)?.is_some() {
         return Ok(Applied::Stale);
     }
-    let seq = tx.last_seq();
-    for key in &new.lookups {
-        tx.statement("INSERT OR IGNORE INTO lookups (key, seq) VALUES (?1, ?2)")?.execute([*key, seq])?;
-    }
+    let seq = tx.shared.last_row.fetch_add(1, Ordering::Relaxed) + 1;
+    let final_at = final_at(row).map(|at| at.0);
+    tx.statement(
+        "INSERT INTO rows (seq, message, part, tenant, version, final_at, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        seq,
+        row.key.message.as_str(),
+        row.key.part,
+        row.tenant.as_str(),
+        row.version,
+        final_at,
+        new.doc
+    ])?;
+    tx.keys.extend(new.keys.iter().map(|key| (*key, seq)));
     index(tx, seq, new, None, final_at)?;
     Ok(Applied::Yes)
 }

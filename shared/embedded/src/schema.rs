@@ -2,22 +2,24 @@
 //!
 //! | table | holds | found by |
 //! |---|---|---|
-//! | `rows` | each row of the ledger as JSON, with its version | message and part; `seq` is the order of arrival |
-//! | `open` | what queries need of rows that are not final, so that they need not read any document | `seq`, `wake` |
+//! | `rows` | each row of the ledger as JSON, with its version | `seq`, the order of arrival |
+//! | `open` | what queries need of rows that are not final, so that they need not read any document | `seq` |
 //! | `final` | when each final row became it, for retention | time |
-//! | `lookups` | a hash of tenant and recipient, tag, or nothing → `seq` of part 0 | newest first |
-//! | `spool` | messages; apart from rows, so that no scan of rows reads one | a hash of the name |
+//! | `keys` | hashes of what rows are found by (message and part, spool name, recipient, tag) → `seq`; the latest are still in memory, see the module `keys` | hash, newest first |
+//! | `spool` | messages; apart from rows, so that no scan of rows reads one | `seq` of part 0 |
 //! | `jobs` | the work queue | lane and the time from which each is visible |
 //! | `suppressions` | one entry a mailbox, lane and realm | tenant and folded address |
-//! | `events` | the feed; `cursor` is never used twice | tenant and cursor; message and id, once |
+//! | `events` | the feed; `cursor` is never used twice | tenant and cursor; `seq` of part 0 and id, once |
 //! | `dead` | dead letters; one taken off keeps its place without its document, so that pages stay put | arrival |
-//! | `holds`, `secrets`, `marks` | few and small | name |
+//! | `holds`, `secrets` | few and small | name |
+//! | `marks` | how far something has come: `keys`, `spool`; the highest `rows` and `events` ever removed | name |
 //!
 //! Documents are JSON and not a compact format: rows have tagged enums and fields left out when empty, which only
 //! formats that describe themselves read back, and a field added later needs no migration.
 //!
-//! Everything that grows is written where the last write was (`seq`, `cursor`, time), save the indexes by message
-//! and the hashes: a page that several operations of a group touch is written once.
+//! What a group of operations costs is the pages it touches, each written to the WAL and again to the database. So
+//! everything that every message writes is put where the last one was put (`seq`, `cursor`, time), and nothing has
+//! an index that scatters: those are `keys`, which are written many at a time.
 
 use rusqlite::Connection;
 
@@ -37,7 +39,7 @@ const MIGRATIONS: [&str; 1] = [VERSION_1];
 
 const VERSION_1: &str = "
 CREATE TABLE rows (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     message TEXT NOT NULL,
     part INTEGER NOT NULL,
     tenant TEXT NOT NULL,
@@ -45,7 +47,6 @@ CREATE TABLE rows (
     final_at INTEGER,
     doc BLOB NOT NULL
 );
-CREATE UNIQUE INDEX rows_key ON rows (message, part);
 
 CREATE TABLE open (
     seq INTEGER PRIMARY KEY,
@@ -58,7 +59,6 @@ CREATE TABLE open (
     expires INTEGER NOT NULL,
     wake INTEGER
 );
-CREATE INDEX open_wake ON open (wake) WHERE wake IS NOT NULL;
 
 CREATE TABLE final (
     at INTEGER NOT NULL,
@@ -66,7 +66,7 @@ CREATE TABLE final (
     PRIMARY KEY (at, seq)
 ) WITHOUT ROWID;
 
-CREATE TABLE lookups (
+CREATE TABLE keys (
     key INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     PRIMARY KEY (key, seq)
@@ -74,21 +74,19 @@ CREATE TABLE lookups (
 
 CREATE TABLE spool (
     seq INTEGER PRIMARY KEY,
-    key INTEGER NOT NULL,
     name TEXT NOT NULL,
     body BLOB NOT NULL
 );
-CREATE INDEX spool_key ON spool (key);
 
 CREATE TABLE jobs (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
     lane INTEGER NOT NULL,
     visible INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
     message TEXT NOT NULL,
     part INTEGER NOT NULL,
-    doc BLOB NOT NULL
-);
-CREATE INDEX jobs_line ON jobs (lane, visible);
+    doc BLOB NOT NULL,
+    PRIMARY KEY (lane, visible, seq)
+) WITHOUT ROWID;
 
 CREATE TABLE suppressions (
     tenant TEXT NOT NULL,
@@ -101,15 +99,16 @@ CREATE TABLE suppressions (
 ) WITHOUT ROWID;
 
 CREATE TABLE events (
-    cursor INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
+    cursor INTEGER NOT NULL,
+    message_seq INTEGER NOT NULL,
     message TEXT NOT NULL,
     id TEXT NOT NULL,
     at INTEGER NOT NULL,
-    doc BLOB NOT NULL
-);
-CREATE UNIQUE INDEX events_once ON events (message, id);
-CREATE INDEX events_tenant ON events (tenant);
+    doc BLOB NOT NULL,
+    PRIMARY KEY (tenant, cursor)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX events_once ON events (message_seq, id);
 
 CREATE TABLE dead (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -109,7 +109,7 @@ fn entries_of(reading: &Reading<'_>, tenant: &Tenant, folded: &str) -> Result<Ve
 fn documents(mut rows: rusqlite::Rows<'_>) -> Result<Vec<Suppression>, Fault> {
     let mut read = Vec::new();
     while let Some(row) = rows.next()? {
-        read.push(document::read("a suppression", row.get_ref(0)?.as_blob().unwrap_or_default())?);
+        read.push(document::blob("a suppression", row, 0)?);
     }
     Ok(read)
 }
@@ -178,22 +178,23 @@ impl Suppressions for Embedded {
 }
 
 /// The entries of the first mailboxes after one. A mailbox is never cut in two, since the next page begins behind
-/// it: all entries of the last one come, up to three more than asked for.
+/// it: all entries of the last one come, up to five more than asked for.
 fn page(
     reading: &Reading<'_>,
     tenant: &Tenant,
     after: &str,
     limit: usize,
 ) -> Result<Vec<Suppression>, Fault> {
+    let last: Option<String> = reading
+        .statement(
+            "SELECT max(address) FROM (SELECT address FROM suppressions WHERE tenant = ?1 AND address > ?2
+             ORDER BY address LIMIT ?3)",
+        )?
+        .query_row(params![tenant.as_str(), after, limit], |row| row.get(0))?;
+    let Some(last) = last else { return Ok(Vec::new()) };
     let mut statement = reading.statement(
-        "SELECT doc FROM suppressions WHERE tenant = ?1 AND address > ?2 AND address <= coalesce((
-             SELECT address FROM suppressions WHERE tenant = ?1 AND address > ?2
-             ORDER BY address LIMIT 1 OFFSET ?3 - 1), ?4)
+        "SELECT doc FROM suppressions WHERE tenant = ?1 AND address > ?2 AND address <= ?3
          ORDER BY address, realm, lane",
     )?;
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
-    // Behind every address: no UTF-8 text has this octet, but the comparison is of octets, and `~` is not the last.
-    documents(statement.query(params![tenant.as_str(), after, limit, "\u{10FFFF}"])?)
+    documents(statement.query([tenant.as_str(), after, &last])?)
 }

@@ -24,6 +24,7 @@ use crate::Shared;
 use crate::cache::Slot;
 use crate::checkpoint::Checkpoints;
 use crate::fault::{Fault, closed};
+use crate::keys::{Entry, Written};
 use crate::queue::{Place, Refilled};
 
 /// Operations of one transaction at most: past some dozens there is nothing left to share, and all of them wait.
@@ -78,6 +79,10 @@ pub(crate) struct Tx<'a> {
     pub(crate) shared: &'a Shared,
     /// Rows this transaction wrote; none: removed.
     pub(crate) rows: HashMap<PartKey, Option<Slot>>,
+    /// Hashes of the rows it put.
+    pub(crate) keys: Vec<Entry>,
+    /// Hashes it wrote.
+    pub(crate) written: Vec<Written>,
     /// Messages it spooled, each with its row.
     pub(crate) bodies: Vec<(Arc<Row>, Bytes)>,
     /// Jobs it put, for the queue.
@@ -96,6 +101,8 @@ impl<'a> Tx<'a> {
             connection,
             shared,
             rows: HashMap::new(),
+            keys: Vec::new(),
+            written: Vec::new(),
             bodies: Vec::new(),
             jobs: Vec::new(),
             landed: Vec::new(),
@@ -109,13 +116,15 @@ impl<'a> Tx<'a> {
         Ok(self.connection.prepare_cached(sql)?)
     }
 
-    /// The place of what was inserted last.
-    pub(crate) fn last_seq(&self) -> i64 {
-        self.connection.last_insert_rowid()
+    /// The connection, for what reads as readers do.
+    pub(crate) fn connection(&self) -> &'a Connection {
+        self.connection
     }
 
     /// Makes true in memory what was committed.
     fn publish(self) {
+        self.shared.keys.publish(self.keys, self.written);
+        self.shared.wakes.publish(&self.rows);
         self.shared.rows.publish(self.rows.into_iter());
         for (row, body) in &self.bodies {
             self.shared.bodies.offer(&row.facts.spool, body);
@@ -274,7 +283,7 @@ impl Desk {
         }
     }
 
-    fn attempt(&self, group: &mut [Box<dyn Work>], acked: &[i64]) -> Result<(), Fault> {
+    fn attempt(&self, group: &mut [Box<dyn Work>], acked: &[Place]) -> Result<(), Fault> {
         if group.is_empty() && acked.is_empty() {
             return Ok(());
         }
@@ -285,6 +294,7 @@ impl Desk {
                 work.run(&mut tx)?;
             }
             crate::queue::delete(&mut tx, acked)?;
+            crate::keys::write_some(&mut tx)?;
             self.connection.prepare_cached("COMMIT")?.execute([])?;
             tx.publish();
             Ok(())

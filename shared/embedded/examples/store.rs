@@ -1,0 +1,201 @@
+//! How much the store takes: accept, claim, settle with an event, acknowledge, each awaited on its own, 10 KB a
+//! message. Prints one line a number of clients: messages a second and CPU seconds per 1,000.
+//!
+//! `cargo run --release -p posthaste-embedded --example store [MESSAGES [DIRECTORY]]`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use posthaste_embedded::{Embedded, Options, Received};
+use posthaste_mail::{Address, EventId, JobId, Lane, MessageId, PartKey, ReversePath, Tenant, Timestamp};
+use posthaste_pipeline::effect::{Effect, Event, EventKind, Step};
+use posthaste_pipeline::row::{
+    Cancel, Content, Dot, End, Facts, Guarantee, HeaderCharset, Job, Outcome, Promise, Realm, Recipient, Row,
+    State,
+};
+use posthaste_pipeline::stores::{Acceptance, Accepted, Applied, Intake, Ledger, Spool};
+
+/// Octets of a message.
+const BODY_OCTETS: usize = 10_240;
+const NOW: Timestamp = Timestamp(1_795_000_000_000);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let messages = arguments.next().map_or(Ok(20_000), |text| text.parse())?;
+    let directory = arguments.next().map_or_else(|| std::env::temp_dir().join("store-bench"), PathBuf::from);
+    for clients in [20, 64] {
+        let _ = std::fs::remove_dir_all(&directory);
+        let store = Embedded::open(&directory, Options::default())?;
+        let (began, cpu) = (Instant::now(), cpu_seconds()?);
+        run(&store, clients, messages).await?;
+        store.flush().await?;
+        let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
+        println!(
+            "{clients} clients: {:.0} messages/s, {:.3} CPU s per 1,000, {} KB resident",
+            messages as f64 / took,
+            cpu * 1_000.0 / messages as f64,
+            resident_kb()?,
+        );
+        store.close().await?;
+    }
+    std::fs::remove_dir_all(&directory)?;
+    Ok(())
+}
+
+async fn run(store: &Embedded, clients: usize, messages: usize) -> Result<(), Failure> {
+    let body = Bytes::from(vec![b'x'; BODY_OCTETS]);
+    let given = Arc::new(AtomicUsize::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..clients {
+        let (store, body, given) = (store.clone(), body.clone(), given.clone());
+        tasks.spawn(async move {
+            loop {
+                let n = given.fetch_add(1, Ordering::Relaxed);
+                if n >= messages {
+                    return Ok::<_, Failure>(());
+                }
+                one(&store, n, &body).await?;
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// Accepts one message and delivers one, as likely another's.
+async fn one(store: &Embedded, n: usize, body: &Bytes) -> Result<(), Failure> {
+    let (row, job) = submission(n)?;
+    let accepted = store.accept(vec![Acceptance { row, message: body.clone(), job: Some(job) }]).await?;
+    if accepted != [Accepted::New] {
+        return Err(format!("{accepted:?}").into());
+    }
+    let Some(Received { receipt, job }) = store.receive(Lane::Transactional, NOW, 1).await?.pop() else {
+        return Err("no job".into());
+    };
+    let Some(mut row) = store.read(std::slice::from_ref(&job.key)).await?.pop().flatten() else {
+        return Err("no row".into());
+    };
+    row.state = State::Sending;
+    row.by = Some(job.id.clone());
+    row.lease = NOW.plus(Duration::from_secs(60));
+    row.wake = None;
+    write(store, &mut row, Vec::new()).await?;
+    if store.open(&row.facts.spool).await?.map(|body| body.len()) != Some(BODY_OCTETS) {
+        return Err("no message".into());
+    }
+    row.state = State::Done;
+    row.recipients[0].outcome =
+        Outcome::Final { end: End::Delivered, by: Some(job.id.clone()), at: NOW, copies: 0 };
+    let event = Event {
+        event_id: EventId::derived(&[job.id.as_str().as_bytes()]),
+        kind: EventKind::Delivered,
+        tenant: row.tenant.clone(),
+        message_id: row.key.message.clone(),
+        recipient: row.recipients[0].address.clone(),
+        tags: row.facts.tags.clone(),
+        lane: row.facts.lane,
+        at: NOW,
+        attempt: None,
+        next_attempt_at: None,
+    };
+    write(store, &mut row, vec![Effect::Event(Box::new(event))]).await?;
+    store.ack([receipt]);
+    Ok(())
+}
+
+async fn write(store: &Embedded, row: &mut Row, effects: Vec<Effect>) -> Result<(), Failure> {
+    let step = Step { expect: row.version, row: row.clone(), effects };
+    row.version += 1;
+    match store.apply(vec![step]).await?.as_slice() {
+        [Applied::Yes] => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn submission(n: usize) -> Result<(Row, Job), Failure> {
+    let id = MessageId::derived(&[&n.to_be_bytes()]);
+    let key = PartKey { message: id.clone(), part: 0 };
+    let tenant = Tenant::default_tenant();
+    let recipient = Address::parse(&format!("ann{n}@example.net"))?;
+    let facts = Facts {
+        request_hash: id.as_str().to_owned(),
+        spool: format!("{tenant}/{id}"),
+        size: BODY_OCTETS as u64,
+        from: "Acme <hello@acme.example>".to_owned(),
+        subject: "Your order has been sent".to_owned(),
+        reverse_path: ReversePath::parse("bounces@acme.example")?,
+        lane: Lane::Transactional,
+        tags: BTreeMap::from([("release".to_owned(), "v42".to_owned())]),
+        accepted_at: NOW,
+        send_at: None,
+        lifetime_ms: 86_400_000,
+        guarantee: Guarantee::AtLeastOnce,
+        tls: None,
+        content: Content::SevenBit,
+        header: HeaderCharset::Ascii,
+        realm: Realm::World,
+    };
+    let expires = NOW.plus(Duration::from_secs(86_400));
+    let job = Job {
+        id: JobId::derived(&[&n.to_be_bytes()]),
+        key: key.clone(),
+        seq: 1,
+        tenant: tenant.clone(),
+        lane: Lane::Transactional,
+        domain: Some(recipient.domain().clone()),
+        realm: Realm::World,
+        tls: None,
+        due: NOW,
+        expires,
+        recipients: 1,
+    };
+    let row = Row {
+        key,
+        tenant,
+        version: 1,
+        facts: Arc::new(facts),
+        domain: Some(recipient.domain().clone()),
+        parts: Vec::new(),
+        state: State::Queued,
+        seq: 1,
+        claim: 0,
+        by: None,
+        lease: Timestamp::default(),
+        due: NOW,
+        promise: Promise::Job,
+        wake: Some(NOW.plus(Duration::from_secs(600))),
+        expires,
+        crashes: 0,
+        hold: None,
+        cancel: Cancel::No,
+        dot: Dot::Before,
+        site: None,
+        settlements: Vec::new(),
+        recipients: vec![Recipient::new(recipient, NOW)],
+    };
+    Ok((row, job))
+}
+
+/// User and system time of this process. The kernel counts in hundredths of a second (proc(5), `stat`).
+fn cpu_seconds() -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / 100.0)
+}
+
+fn resident_kb() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    Ok(line.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0))
+}

@@ -22,6 +22,7 @@
 //! an index that scatters: those are `keys`, which are written many at a time.
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use crate::fault::OpenError;
 
@@ -132,6 +133,7 @@ pub(crate) fn prepare_writer(connection: &Connection) -> Result<(), OpenError> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
     connection.set_prepared_statement_cache_capacity(128);
+    plan_once(connection)?;
     Ok(())
 }
 
@@ -141,6 +143,12 @@ pub(crate) fn prepare_reader(connection: &Connection) -> Result<(), rusqlite::Er
     connection.pragma_update(None, "query_only", "ON")?;
     connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
     connection.set_prepared_statement_cache_capacity(64);
+    plan_once(connection)
+}
+
+/// Keeps SQLite from planning a prepared statement anew when its parameters change: every statement here has one plan.
+fn plan_once(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 

@@ -17,8 +17,10 @@ use crate::problem::{Answer, Problem};
 const PAGE: usize = 100;
 /// Most events of one page.
 const PAGE_MAX: usize = 1_000;
-/// Longest a caller may be kept waiting for an event: less than what proxies bear.
-const WAIT_SECONDS_MAX: usize = 25;
+/// Longest wait a caller may ask for.
+const WAIT_SECONDS_MAX: usize = 60;
+/// Longest a caller is kept waiting, whatever it asks for: less than the 10 s after which many clients give up.
+const WAIT_MAX: Duration = Duration::from_secs(8);
 /// How often a waiting caller's feed is looked at, at first and at last: an event is seen in a blink, an idle feed
 /// costs two reads a second.
 const LOOK_FIRST: Duration = Duration::from_millis(50);
@@ -41,7 +43,8 @@ pub(crate) async fn feed(ask: Ask) -> Answer {
         Some("latest") => feed.latest(tenant).await?,
         Some(text) => read_cursor(text)?,
     };
-    let events = await_events(&ask, tenant, cursor, limit, Duration::from_secs(wait as u64)).await?;
+    let events =
+        await_events(&ask, tenant, cursor, limit, Duration::from_secs(wait as u64).min(WAIT_MAX)).await?;
     let next = events.last().map_or(cursor, |(last, _)| *last).to_string();
     let events = events.iter().map(|(cursor, event)| EventView::of(event, Some(*cursor))).collect();
     json(StatusCode::OK, &Page { events, next })

@@ -24,8 +24,8 @@ const PAGE: usize = 20;
 const PAGE_MAX: usize = 100;
 /// Messages looked at for one page that asks for a status; the cursor goes on from there.
 const LOOKED_AT_MAX: usize = 1_000;
-/// Octets of a cursor.
-pub(crate) const CURSOR_OCTETS_MAX: usize = 400;
+/// Characters of a cursor: those of the longest address.
+const CURSOR_CHARS_MAX: usize = 300;
 
 /// `POST /v1/messages`
 pub(crate) async fn submit(mut ask: Ask) -> Answer {
@@ -165,7 +165,9 @@ pub(crate) async fn list(ask: Ask) -> Answer {
 /// Where the page before ended; whether it means anything is the store's to say.
 pub(crate) fn cursor(query: &crate::query::Query) -> Result<Option<String>, Problem> {
     match query.get("after") {
-        Some(text) if text.len() > CURSOR_OCTETS_MAX || text.chars().any(char::is_control) => {
+        Some(text)
+            if text.chars().count() > CURSOR_CHARS_MAX || text.contains(|c: char| c.is_ascii_control()) =>
+        {
             Err(Problem::field("after", "not a cursor"))
         }
         after => Ok(after.filter(|text| !text.is_empty()).map(str::to_owned)),

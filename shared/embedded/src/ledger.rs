@@ -10,7 +10,7 @@ use rusqlite::params;
 
 use crate::fault::Fault;
 use crate::readers::Reading;
-use crate::rows::{self, Prepared};
+use crate::rows::{self, Prepared, Standing};
 use crate::writer::Tx;
 use crate::{Embedded, dead_letters, document, feed, keys, queue, suppressions};
 
@@ -261,9 +261,14 @@ struct Gathered {
 
 fn waiting(reading: &Reading<'_>, tenant: Option<&Tenant>) -> Result<Vec<WaitingGroup>, Fault> {
     let mut statement = reading.statement(
-        "SELECT seq, sending, domain, site, accepted, due, expires FROM open WHERE ?1 IS NULL OR tenant = ?1",
+        "SELECT seq, standing = ?2, domain, site, accepted, due, expires FROM open
+         WHERE standing <> ?3 AND (?1 IS NULL OR tenant = ?1)",
     )?;
-    let mut open = statement.query([tenant.map(Tenant::as_str)])?;
+    let mut open = statement.query(params![
+        tenant.map(Tenant::as_str),
+        Standing::Sending as u8,
+        Standing::Final as u8
+    ])?;
     let mut groups: HashMap<(Option<String>, Option<String>), Gathered> = HashMap::new();
     while let Some(row) = open.next()? {
         let (seq, sending): (i64, bool) = (row.get(0)?, row.get(1)?);

@@ -187,6 +187,7 @@ fn drop_messages(tx: &mut Tx<'_>, mark: Mark, until: i64) -> Result<(Purged, Opt
             if let Some(at) = rows::final_at(&row) {
                 tx.statement("DELETE FROM final WHERE at = ?1 AND seq = ?2")?.execute([at.0, seq])?;
             }
+            tx.statement("DELETE FROM open WHERE seq = ?1")?.execute([seq])?;
             tx.statement("DELETE FROM rows WHERE seq = ?1")?.execute([seq])?;
             removed.events +=
                 tx.statement("DELETE FROM events WHERE message_seq = ?1")?.execute([seq])? as u64;

@@ -23,6 +23,28 @@ pub(crate) struct Prepared {
     keys: Vec<i64>,
 }
 
+/// What the column `standing` of `open` says of a row.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Standing {
+    /// Queued or waiting.
+    Waiting = 0,
+    /// A job has it.
+    Sending = 1,
+    /// Final; only the clock has something to do yet.
+    Final = 2,
+}
+
+impl Standing {
+    fn of(state: State) -> Self {
+        match state {
+            State::Queued | State::Waiting => Self::Waiting,
+            State::Sending => Self::Sending,
+            State::Split | State::Done => Self::Final,
+        }
+    }
+}
+
 /// What the writer has to know of a row to write it again.
 struct Known {
     seq: i64,
@@ -203,19 +225,22 @@ fn index(
         tx.statement("DELETE FROM final WHERE at = ?1 AND seq = ?2")?.execute([at, seq])?;
     }
     if let Some(at) = final_at {
-        tx.statement("DELETE FROM open WHERE seq = ?1")?.execute([seq])?;
         tx.statement("INSERT OR IGNORE INTO final (at, seq) VALUES (?1, ?2)")?.execute([at, seq])?;
+    }
+    // What a caller ended has a wake until all of it is told, though it is final.
+    if final_at.is_some() && row.wake.is_none() {
+        tx.statement("DELETE FROM open WHERE seq = ?1")?.execute([seq])?;
     } else {
         tx.statement(
-            "INSERT INTO open (seq, tenant, sending, domain, site, accepted, due, expires, wake)
+            "INSERT INTO open (seq, tenant, standing, domain, site, accepted, due, expires, wake)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-             ON CONFLICT (seq) DO UPDATE SET sending = excluded.sending, site = excluded.site,
+             ON CONFLICT (seq) DO UPDATE SET standing = excluded.standing, site = excluded.site,
                 due = excluded.due, expires = excluded.expires, wake = excluded.wake",
         )?
         .execute(params![
             seq,
             row.tenant.as_str(),
-            row.state == State::Sending,
+            Standing::of(row.state) as u8,
             row.domain.as_ref().map(|domain| domain.as_str()),
             row.site,
             row.facts.accepted_at.0,

@@ -3,7 +3,7 @@
 //! | table | holds | found by |
 //! |---|---|---|
 //! | `rows` | each row of the ledger as JSON, with its version | `seq`, the order of arrival |
-//! | `open` | what queries need of rows that are not final, so that they need not read any document | `seq` |
+//! | `open` | what queries need of rows that are not final or have a wake, so that they need not read any document | `seq` |
 //! | `final` | when each final row became it, for retention | time |
 //! | `keys` | hashes of what rows are found by (message and part, spool name, recipient, tag) → `seq`; the latest are still in memory, see the module `keys` | hash, newest first |
 //! | `spool` | messages; apart from rows, so that no scan of rows reads one | `seq` of part 0 |
@@ -52,7 +52,7 @@ CREATE TABLE rows (
 CREATE TABLE open (
     seq INTEGER PRIMARY KEY,
     tenant TEXT NOT NULL,
-    sending INTEGER NOT NULL,
+    standing INTEGER NOT NULL,
     domain TEXT,
     site TEXT,
     accepted INTEGER NOT NULL,

@@ -14,13 +14,17 @@ use tracing::info;
 
 use crate::document;
 use crate::fault::Fault;
+use crate::rows::Standing;
+
+/// As it stands in `open`.
+const SENDING: u8 = Standing::Sending as u8;
 
 /// Releases what the process before had.
 pub(crate) fn release(connection: &mut Connection) -> Result<(), Fault> {
     let step = connection.transaction()?;
     let held: Vec<i64> = {
-        let mut statement = step.prepare("SELECT seq FROM open WHERE sending")?;
-        statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?
+        let mut statement = step.prepare("SELECT seq FROM open WHERE standing = ?1")?;
+        statement.query_map([SENDING], |row| row.get(0))?.collect::<Result<_, _>>()?
     };
     for seq in &held {
         let doc: Vec<u8> =
@@ -38,8 +42,8 @@ pub(crate) fn release(connection: &mut Connection) -> Result<(), Fault> {
     if !held.is_empty() {
         let visible = step.execute(
             "UPDATE jobs SET visible = 0 WHERE (message, part) IN
-                 (SELECT rows.message, rows.part FROM open CROSS JOIN rows ON rows.seq = open.seq WHERE open.sending)",
-            [],
+                 (SELECT rows.message, rows.part FROM open CROSS JOIN rows ON rows.seq = open.seq WHERE open.standing = ?1)",
+            [SENDING],
         )?;
         info!(rows = held.len(), jobs = visible, "took up what was being sent when the last process ended");
     }

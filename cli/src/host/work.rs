@@ -109,14 +109,14 @@ impl Hands {
                 self.store.ack([received.receipt]);
                 Ok(())
             }
-            Ok(Disposition::KeepUntil(until)) => self.store.keep(received, until).await,
+            Ok(Disposition::KeepUntil(until)) => self.store.keep(&received, until).await,
             Ok(Disposition::Dead(reason)) => {
                 tracing::error!(job = received.job.id.as_str(), reason, "a job was put aside as a dead letter");
                 self.put_aside(received, &reason).await
             }
             Err(_) => {
                 tracing::error!(job = received.job.id.as_str(), "a delivery broke off inside; it comes again");
-                self.store.keep(received, self.ambient.now().plus(AFTER_PANIC)).await
+                self.store.keep(&received, self.ambient.now().plus(AFTER_PANIC)).await
             }
         };
         if let Err(error) = given_back {
@@ -128,7 +128,7 @@ impl Hands {
         match self.store.dead(&received, reason, self.ambient.now()).await {
             Ok(()) => Ok(()),
             // Not put aside, it must not be forgotten either.
-            Err(_) => self.store.keep(received, self.ambient.now().plus(AFTER_PANIC)).await,
+            Err(_) => self.store.keep(&received, self.ambient.now().plus(AFTER_PANIC)).await,
         }
     }
 }

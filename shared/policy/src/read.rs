@@ -52,6 +52,16 @@ impl Policy {
     }
 }
 
+/// Every key there is, by reading a file that has none of them: for the test of the reference.
+#[cfg(test)]
+pub(crate) fn keys() -> Vec<&'static str> {
+    let text = "shaping = [{ match = {} }]\nroute = [{ match = {} }]\negress = [{}]\nverdict = [{}]";
+    let (table, _) = DeTable::parse_recoverable(text);
+    let notes = Notes::new(text);
+    read(Section::root(table.get_ref(), &notes));
+    notes.asked_for()
+}
+
 /// Where in its list of the file each rule stands; rules that could not be read are missing from the policy.
 #[derive(Debug, Default)]
 pub(crate) struct Positions {

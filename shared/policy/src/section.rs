@@ -36,11 +36,19 @@ pub(crate) struct Notes<'t> {
     text: &'t str,
     lines: RefCell<BTreeMap<String, usize>>,
     problems: RefCell<Vec<Problem>>,
+    #[cfg(test)]
+    asked_for: RefCell<Vec<&'static str>>,
 }
 
 impl<'t> Notes<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Self { text, lines: RefCell::default(), problems: RefCell::default() }
+        Self {
+            text,
+            lines: RefCell::default(),
+            problems: RefCell::default(),
+            #[cfg(test)]
+            asked_for: RefCell::default(),
+        }
     }
 
     /// The line of an offset into the text, from 1.
@@ -76,6 +84,12 @@ impl<'t> Notes<'t> {
     pub(crate) fn problem(&self, key: &str, message: impl Into<String>) {
         let problem = Problem { line: self.line_of(key), key: key.to_owned(), message: message.into() };
         self.problems.borrow_mut().push(problem);
+    }
+
+    /// Every key that was asked for.
+    #[cfg(test)]
+    pub(crate) fn asked_for(self) -> Vec<&'static str> {
+        self.asked_for.into_inner()
     }
 
     /// Everything noted, in the order of the file.
@@ -116,6 +130,8 @@ impl<'d, 't> Section<'d, 't> {
 
     fn raw(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'t>>> {
         self.known.push(key);
+        #[cfg(test)]
+        self.notes.asked_for.borrow_mut().push(key);
         let (spanned, value) = self.table?.iter().find(|(k, _)| k.get_ref() == key)?;
         self.notes.place(&self.key(key), spanned.span().start);
         Some(value)

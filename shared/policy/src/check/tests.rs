@@ -215,3 +215,29 @@ fn what_is_allowed_and_hardly_meant_is_warned_of() {
         "ipv6",
     );
 }
+
+/// The policy reference, as it is published.
+const REFERENCE: &str = include_str!("../../../../docs/policy.md");
+
+#[test]
+fn the_reference_is_true() {
+    let examples: Vec<&str> =
+        REFERENCE.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 3);
+    for example in examples {
+        assert_eq!(problems(example), "", "{example}");
+    }
+    for key in crate::read::keys() {
+        let written = [format!("`{key}`"), format!("[{key}]"), format!(".{key}]"), format!("{{ {key} =")];
+        assert!(written.iter().any(|form| REFERENCE.contains(form)), "`{key}` is not in the reference");
+    }
+    for rule in crate::builtin::rules() {
+        let crate::file::Matches::MxSuffix(suffix) = &rule.matches else { continue };
+        let row =
+            REFERENCE.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{suffix}`")));
+        let numbers =
+            format!("| {} | {} |", rule.connections.unwrap(), rule.messages_per_connection.unwrap());
+        let row = row.unwrap_or_else(|| panic!("{suffix} is not in the reference"));
+        assert!(row.contains(&numbers) && row.contains("TLS") == rule.tls.is_some(), "{row}");
+    }
+}

@@ -276,8 +276,7 @@ fn read_verdict(n: usize, mut section: Section<'_, '_>) -> Option<Rule> {
     let rule_name = section.get("name", name).unwrap_or_else(|| format!("verdict[{n}]"));
     let code =
         section.list("code", |v| code_text(v).and_then(|t| CodePattern::parse(&t))).unwrap_or_default();
-    let enhanced =
-        section.list("enhanced", |v| text(v).and_then(|t| EnhancedPattern::parse(t))).unwrap_or_default();
+    let enhanced = section.list("enhanced", |v| text(v).and_then(EnhancedPattern::parse)).unwrap_or_default();
     let mx = section
         .list("mx", |v| suffix(v).map(|_| v.as_str().unwrap_or("").to_ascii_lowercase()))
         .unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use posthaste_mail::Domain;
 use toml::de::DeValue;
 
-use crate::classify::PATTERN_BYTES_MAX;
+use crate::classify::build_user;
 use crate::file::{Matches, RelayHost};
 use crate::rate::Rate;
 use crate::section::Read;
@@ -162,11 +162,7 @@ pub(crate) fn code_text(value: &DeValue<'_>) -> Read<String> {
 
 pub(crate) fn pattern(value: &DeValue<'_>) -> Read<String> {
     let pattern = text(value)?;
-    match regex::bytes::RegexBuilder::new(pattern)
-        .case_insensitive(true)
-        .size_limit(PATTERN_BYTES_MAX)
-        .build()
-    {
+    match build_user(pattern) {
         Ok(_) => Ok(pattern.to_owned()),
         Err(error) => Err(format!("no regular expression: {}", error.to_string().replace('\n', " "))),
     }

@@ -6,14 +6,16 @@
 //! suppresses; a bare 5xx never does.
 
 mod clean;
+mod pattern;
 mod rule;
 mod wait;
 
 use std::sync::OnceLock;
 
 use posthaste_mail::{Reply, Stage};
-use regex::bytes::{Regex, RegexBuilder};
 
+pub(crate) use pattern::build_user;
+use pattern::{Compiled, Origin};
 pub use rule::{CodePattern, EnhancedPattern, Rule, RuleError};
 pub use wait::wait_named;
 
@@ -21,9 +23,6 @@ use crate::verdict::{Action, Category, Class, RuleName, Scope, Suppress, Verdict
 
 /// A rule of the policy file, `[[verdict]]`.
 pub type UserRule = Rule;
-
-/// Largest compiled pattern in octets; the built-in ones need a fraction. A file's rules cannot eat the memory.
-pub(crate) const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// The built-in rules, first match first.
 const RULES: &str = include_str!("rules.toml");
@@ -44,28 +43,20 @@ pub struct Observed<'a> {
     pub recipients: usize,
 }
 
-/// The rules, compiled once.
+/// The file's rules; the built-in ones are shared by all of a process.
 #[derive(Debug)]
 pub struct Classifier {
-    rules: Vec<Compiled>,
-}
-
-/// A rule with its patterns. One by one they cost a tenth of a set of them all on texts not seen before: nearly every
-/// pattern begins with letters that are searched for without an automaton.
-#[derive(Debug)]
-struct Compiled {
-    rule: Rule,
-    name: RuleName,
-    text: Vec<Regex>,
-    unless: Vec<Regex>,
+    user: Vec<Compiled>,
 }
 
 impl Classifier {
     /// The file's rules before the built-in ones. Rules from a checked policy cannot fail; others may.
     pub fn new(user: &[UserRule]) -> Result<Self, RuleError> {
-        let user = user.iter().map(|rule| compile(rule, Origin::User));
-        let rules = user.chain(built_in().iter().map(|rule| compile(rule, Origin::BuiltIn)));
-        Ok(Self { rules: rules.collect::<Result<_, _>>()? })
+        let user = user.iter().map(|rule| {
+            let compiled = Compiled::new(rule, Origin::User);
+            compiled.check().map(|()| compiled)
+        });
+        Ok(Self { user: user.collect::<Result<_, _>>()? })
     }
 
     /// What an answer means for a recipient it concerns.
@@ -75,38 +66,19 @@ impl Classifier {
             return Verdict::delivered();
         }
         let text = clean::clean(&reply.text);
-        let found = |pattern: &Regex| pattern.is_match(text.as_bytes());
-        self.rules
+        self.user
             .iter()
-            .filter(|c| c.rule.fits(observed))
-            .filter(|c| (c.text.is_empty() || c.text.iter().any(found)) && !c.unless.iter().any(found))
+            .chain(built_in_compiled())
+            .filter(|c| c.rule.fits(observed) && c.reads(&text))
             .map(|c| c.rule.verdict(Class::of(reply), &c.name))
             .find(|verdict| verdict.scope != Scope::Recipient || may_blame_recipient(observed))
             .unwrap_or_else(|| by_first_digit(reply))
     }
 }
 
-/// Whose patterns they are: the built-in ones are lower case and match octets, a file's may be written as one likes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    User,
-    BuiltIn,
-}
-
-fn compile(rule: &Rule, origin: Origin) -> Result<Compiled, RuleError> {
-    let patterns = |patterns: &[String]| -> Result<Vec<Regex>, RuleError> {
-        let compile = |pattern: &String| {
-            RegexBuilder::new(pattern)
-                .unicode(origin == Origin::User)
-                .case_insensitive(origin == Origin::User)
-                .size_limit(PATTERN_BYTES_MAX)
-                .build()
-                .map_err(|error| RuleError::Pattern { rule: rule.name.clone(), why: error.to_string() })
-        };
-        patterns.iter().map(compile).collect()
-    };
-    let (text, unless) = (patterns(&rule.text)?, patterns(&rule.unless)?);
-    Ok(Compiled { name: RuleName::new(&rule.name), text, unless, rule: rule.clone() })
+fn built_in_compiled() -> &'static [Compiled] {
+    static COMPILED: OnceLock<Vec<Compiled>> = OnceLock::new();
+    COMPILED.get_or_init(|| built_in().iter().map(|rule| Compiled::new(rule, Origin::BuiltIn)).collect())
 }
 
 /// Whether a host is a suffix or below it, in whole labels; a host that is not known is only `unknown`.

@@ -2,6 +2,7 @@
 
 use posthaste_mail::{Reply, Stage};
 
+use super::pattern::{Compiled, Origin};
 use super::{Classifier, Observed, Rule, built_in};
 use crate::verdict::{Action, Category, Scope, Suppress, Verdict};
 
@@ -24,6 +25,7 @@ fn rules_are_named_once_and_can_match() {
         assert!(rule.takes_class(4) || rule.takes_class(5), "{} can never match", rule.name);
         let mut patterns = rule.text.iter().chain(&rule.unless).map(|p| p.replace("\\B", ""));
         assert!(patterns.all(|p| !p.contains(|c: char| c.is_uppercase())), "{} has capitals", rule.name);
+        assert_eq!(Compiled::new(rule, Origin::BuiltIn).check(), Ok(()));
         assert!(!rule.text.is_empty() || !rule.enhanced.is_empty() || !rule.code.is_empty(), "{}", rule.name);
     }
 }

@@ -5,8 +5,10 @@ use std::collections::HashSet;
 use posthaste_mail::{Address, MessageId, Tenant};
 
 use crate::ambient::Ambient;
-use crate::effect::Suppression;
-use crate::machine::{CancelStep, Retry, RetryRefused, cancel as cancel_row, retry_now as retry_row};
+use crate::effect::{Step, Suppression};
+use crate::machine::{
+    CancelStep, Retry, RetryRefused, cancel as cancel_row, cancel_absent, retry_now as retry_row, told_of,
+};
 use crate::row::{End, Outcome, Row, State};
 use crate::stores::{Applied, StoreError, Stores, obeys};
 
@@ -53,19 +55,25 @@ pub async fn cancel(
         if rows.is_empty() {
             return Err(ControlError::NotFound(id.clone()));
         }
-        let now = ambient.now();
         let before = answers(&rows);
-        let steps: Vec<_> = rows
-            .iter()
-            .filter_map(|row| match cancel_row(row, now) {
-                CancelStep::Now(step) | CancelStep::Asked(step) => Some(step),
-                CancelStep::TooLate => None,
-            })
-            .collect();
+        let steps = cancel_steps(ambient, &rows);
         if steps.is_empty() {
             return Ok(before);
         }
+        let written: Vec<Row> = steps.iter().map(|step| step.row.clone()).collect();
         let applied = stores.ledger.apply(steps).await?;
+        let told: Vec<Step> = written
+            .iter()
+            .zip(&applied)
+            .filter(|(_, applied)| **applied == Applied::Yes)
+            .filter_map(|(row, _)| told_of(row))
+            .collect();
+        // Where this fails, or a row has moved on, the clock looks after it: at worst it is told twice.
+        if !told.is_empty()
+            && let Err(error) = stores.ledger.apply(told).await
+        {
+            tracing::warn!(%error, "what follows a cancel was done and could not be written down");
+        }
         if applied.iter().all(|applied| *applied == Applied::Yes) {
             return Ok(before
                 .into_iter()
@@ -77,6 +85,31 @@ pub async fn cancel(
         }
     }
     Err(ControlError::Busy)
+}
+
+/// The steps that cancel a message: of its rows, and of the parts that a head being split has not written yet.
+fn cancel_steps(ambient: &Ambient, rows: &[Row]) -> Vec<Step> {
+    let now = ambient.now();
+    let mut steps = Vec::new();
+    for row in rows {
+        match cancel_row(row, now, ambient.job_id()) {
+            CancelStep::Now(step) | CancelStep::Asked(step) => steps.push(step),
+            CancelStep::TooLate => {}
+        }
+    }
+    for (head, number) in absent(rows) {
+        steps.extend(cancel_absent(head, number, now, ambient.job_id()));
+    }
+    steps
+}
+
+/// Parts that a head is split into and that are not there yet.
+fn absent(rows: &[Row]) -> impl Iterator<Item = (&Row, usize)> {
+    let head = rows.iter().find(|row| row.state == State::Split);
+    let there = |number: usize| rows.iter().any(|row| usize::from(row.key.part) == number);
+    head.into_iter()
+        .flat_map(|head| (1..=head.parts.len()).map(move |number| (head, number)))
+        .filter(move |(_, number)| !there(*number))
 }
 
 /// What a cancel that finds these rows does to each recipient.
@@ -95,6 +128,10 @@ fn answers(rows: &[Row]) -> Vec<(Address, CancelAnswer)> {
             };
             answers.push((recipient.address.clone(), answer));
         }
+    }
+    for (head, number) in absent(rows) {
+        let planned = head.parts.get(number - 1).into_iter().flat_map(|part| &part.recipients);
+        answers.extend(planned.map(|address| (address.clone(), CancelAnswer::Cancelled)));
     }
     answers
 }

@@ -139,7 +139,7 @@ pub struct Row {
     pub seq: u32,
     /// +1 with each claim: tells the holder of a lapsed lease that it is one.
     pub claim: u32,
-    /// The job that holds it while sending, or that split it.
+    /// The job that holds it while sending, that split it, or that tells of an end a caller made.
     pub by: Option<JobId>,
     /// Until when the holder has it; the epoch when nobody has.
     pub lease: Timestamp,
@@ -147,11 +147,12 @@ pub struct Row {
     pub due: Timestamp,
     /// Whether a job is out for it or the row alone waits.
     pub promise: Promise,
-    /// When the clock has to look after it; only open rows have one.
+    /// When the clock has to look after it. Every row that is not final has one, and one that a caller has ended,
+    /// until what follows is out.
     pub wake: Option<Timestamp>,
     /// When it gives up.
     pub expires: Timestamp,
-    /// Leases that lapsed since the last settlement.
+    /// Leases that lapsed since the last settlement; kept by a row that was put aside for it.
     pub crashes: u8,
     /// The hold it waits under.
     pub hold: Option<String>,
@@ -204,7 +205,10 @@ pub enum Dot {
 pub struct Settled {
     /// The job.
     pub job: JobId,
-    /// The row's seq after it.
+    /// The claim it settled; 0: no dialogue was held. Two claims of one job's copies are two settlements.
+    #[serde(default)]
+    pub claim: u32,
+    /// The row's seq after it; 0: it came late and nothing of the row's future is its own.
     pub seq: u32,
     /// When.
     pub at: Timestamp,
@@ -259,7 +263,7 @@ pub enum Outcome {
         by: Option<JobId>,
         /// When.
         at: Timestamp,
-        /// Delivered a second time by a job that had lost its lease.
+        /// Deliveries beyond the first, by jobs that had lost their lease.
         #[serde(default)]
         copies: u8,
     },
@@ -324,9 +328,9 @@ impl Row {
         &self.key.message
     }
 
-    /// The settlement a job left here, if it is remembered.
+    /// The latest settlement a job left here, if it is remembered.
     pub fn settlement_of(&self, job: &JobId) -> Option<&Settled> {
-        self.settlements.iter().find(|settled| settled.job == *job)
+        self.settlements.iter().rev().find(|settled| settled.job == *job)
     }
 }
 

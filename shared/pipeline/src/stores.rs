@@ -90,7 +90,7 @@ pub trait Ledger: Send + Sync {
     /// Ids of accepted messages, newest first.
     async fn find(&self, search: &Search) -> Result<Found, StoreError>;
 
-    /// Open rows whose wake has come, longest overdue first, at most `limit`.
+    /// Rows whose wake has come, whatever their state, longest overdue first, at most `limit`.
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError>;
 
     /// What waits, by domain and site; open and sending rows.

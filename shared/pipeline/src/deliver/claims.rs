@@ -1,16 +1,23 @@
 //! Between the machine and the ledger: decide on a row as it is, write under its version, and decide again when
 //! somebody else was first. Every loop here is bounded; an outage of the store is a wait, never poison.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use posthaste_mail::PartKey;
+use posthaste_mail::{PartKey, Timestamp};
 
 use super::hold::holding;
 use super::{Disposition, Inner};
+use crate::ambient::Ambient;
 use crate::effect::{Effect, Step, Suppression};
-use crate::machine::{Barred, Claim, LEASE, Pace, Situation, Told, claim, settle, settle_late};
+use crate::machine::{
+    Barred, Claim, LEASE, Pace, Situation, Told, claim, follow, is_settled, settle, settle_late,
+};
 use crate::row::{Dot, Job, Row, State};
-use crate::stores::{Applied, StoreError, obeys};
+use crate::stores::{Applied, Hold, StoreError, Stores, obeys};
+
+/// A hold works within this time of being made, and is forgotten within it after its release.
+const HOLDS_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// Tries to write one row before its job is put back: each loss means that somebody else has written it.
 const CONTENTION_MAX: u32 = 8;
@@ -27,16 +34,53 @@ const SETTLE_TRIES: [Duration; 6] = [
 ];
 
 /// What a job may do with its row.
-pub(super) enum Claimed {
+#[derive(Debug)]
+pub enum Claimed {
     /// The row is the job's.
     Mine(Box<Row>),
     /// There is nothing to send.
     Over(Disposition),
 }
 
+/// The ledger as one deliverer uses it.
+pub struct Claims {
+    ambient: Ambient,
+    stores: Stores,
+    holds: Mutex<Option<(Timestamp, Arc<Vec<Hold>>)>>,
+}
+
 impl Inner {
-    /// Claims for several jobs at once; one answer each, in order.
     pub(super) async fn claim(&self, jobs: &[Job]) -> Vec<Claimed> {
+        self.claims.claim(jobs).await
+    }
+
+    pub(super) async fn settle(&self, row: &Row, job: &Job, told: &[Told]) -> Disposition {
+        self.claims.settle(row, job, told).await
+    }
+
+    pub(super) async fn renew(&self, row: &mut Row, job: &Job, dot: Dot) -> Result<bool, StoreError> {
+        self.claims.renew(row, job, dot).await
+    }
+}
+
+/// What a decision on a row leads to.
+enum Decided {
+    /// This step, and the row is the job's.
+    Run(Step),
+    /// This step ends the job.
+    Over(Step),
+    /// This step ends the job, unless its hold is gone.
+    Held(Step),
+}
+
+impl Claims {
+    /// Over these stores.
+    pub fn new(ambient: Ambient, stores: Stores) -> Self {
+        Self { ambient, stores, holds: Mutex::default() }
+    }
+
+    /// Claims for several jobs at once; one answer each, in order.
+    pub async fn claim(&self, jobs: &[Job]) -> Vec<Claimed> {
         let mut claimed: Vec<Option<Claimed>> = jobs.iter().map(|_| None).collect();
         for _ in 0..CONTENTION_MAX {
             let open: Vec<usize> = (0..jobs.len()).filter(|at| claimed[*at].is_none()).collect();
@@ -67,41 +111,83 @@ impl Inner {
         let holds = self.holds().await?;
         let now = self.ambient.now();
         let mut fresh = || self.ambient.job_id();
-        let (mut steps, mut whose, mut replays) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut decided, mut replays) = (Vec::new(), Vec::new());
         for ((at, row), barred) in open.iter().zip(&rows).zip(&barred) {
             let hold = row.as_ref().and_then(|row| holding(&holds, row));
             let mut situation = Situation { now, barred, hold, fresh: &mut fresh };
             match claim(row.as_ref(), &jobs[*at], &mut situation) {
-                Claim::Run(step) => {
-                    whose.push((*at, Some(step.row.clone())));
-                    steps.push(step);
-                }
-                Claim::Settle(step) => {
-                    whose.push((*at, None));
-                    steps.push(step);
-                }
-                Claim::Replay(effects) => replays.push((*at, effects)),
+                Claim::Run(step) => decided.push((*at, Decided::Run(step))),
+                Claim::Settle(step) => decided.push((*at, Decided::Over(step))),
+                Claim::Hold(step) => decided.push((*at, Decided::Held(step))),
+                Claim::Replay(effects) => replays.push((*at, row.clone(), effects)),
                 Claim::KeepUntil(until) => claimed[*at] = Some(Claimed::Over(Disposition::KeepUntil(until))),
                 Claim::Drop => claimed[*at] = Some(Claimed::Over(Disposition::Done)),
                 Claim::Dead(reason) => claimed[*at] = Some(Claimed::Over(Disposition::Dead(reason))),
             }
         }
-        for (at, effects) in replays {
+        for (at, row, effects) in replays {
             self.stores.ledger.perform(effects).await?;
+            if let Some(row) = row {
+                self.look_again(&row).await?;
+            }
             claimed[at] = Some(Claimed::Over(Disposition::Done));
         }
-        if steps.is_empty() {
+        self.write(decided, claimed).await
+    }
+
+    async fn write(
+        &self,
+        decided: Vec<(usize, Decided)>,
+        claimed: &mut [Option<Claimed>],
+    ) -> Result<(), StoreError> {
+        if decided.is_empty() {
             return Ok(());
+        }
+        let mut parked = Vec::new();
+        let (mut steps, mut whose) = (Vec::new(), Vec::new());
+        for (at, decided) in decided {
+            let (step, row) = match decided {
+                Decided::Run(step) => {
+                    let row = step.row.clone();
+                    (step, Some(Box::new(row)))
+                }
+                Decided::Over(step) => (step, None),
+                Decided::Held(step) => {
+                    parked.push((at, step.row.clone()));
+                    (step, None)
+                }
+            };
+            whose.push((at, row));
+            steps.push(step);
         }
         let applied = self.stores.ledger.apply(steps).await?;
         for ((at, row), applied) in whose.into_iter().zip(applied) {
             claimed[at] = match (applied, row) {
                 (Applied::Stale, _) => None,
-                (Applied::Yes, Some(row)) => Some(Claimed::Mine(Box::new(row))),
+                (Applied::Yes, Some(row)) => Some(Claimed::Mine(row)),
                 (Applied::Yes, None) => Some(Claimed::Over(Disposition::Done)),
             };
         }
+        for (at, row) in parked {
+            if claimed[at].is_some() {
+                // Until this was done the job is not: it comes again, and finds what it parked.
+                let over = claimed[at].take();
+                self.look_again(&row).await?;
+                claimed[at] = over;
+            }
+        }
         Ok(())
+    }
+
+    /// A hold that was released between being read and parking a row has not released that row: its job is sent.
+    async fn look_again(&self, row: &Row) -> Result<(), StoreError> {
+        let Some(hold) = row.hold.as_ref().filter(|_| row.state == State::Waiting) else { return Ok(()) };
+        if self.holds_now().await?.iter().any(|there| there.id == *hold) {
+            return Ok(());
+        }
+        // When it comes nobody remembers the hold any more.
+        let due = self.ambient.now().plus(HOLDS_AGE_MAX);
+        self.stores.later.put(vec![Job { due, ..row.job(self.ambient.job_id()) }]).await
     }
 
     /// For each row, which of its recipients are suppressed now.
@@ -134,7 +220,7 @@ impl Inner {
 
     /// Writes down what the dialogue came to. The job is done when it is durable; if the store stays down the job
     /// comes back, and the lease that lapses by then tells the next one that this was a crash.
-    pub(super) async fn settle(&self, row: &Row, job: &Job, told: &[Told]) -> Disposition {
+    pub async fn settle(&self, row: &Row, job: &Job, told: &[Told]) -> Disposition {
         let claim = row.claim;
         let jitter = self.ambient.chance.unit();
         let mut known = row.clone();
@@ -161,16 +247,17 @@ impl Inner {
         jitter: f64,
     ) -> Result<bool, StoreError> {
         let now = self.ambient.now();
-        if let Some(settled) = known.settlement_of(&job.id) {
+        let mut fresh = || self.ambient.job_id();
+        if is_settled(known, job, claim) {
             // Written before, its answer lost: what follows may not have been done.
-            let effects = crate::machine::follow(known, settled, now, &mut || self.ambient.job_id());
+            let effects = follow(known, &job.id, now, &mut fresh);
             self.stores.ledger.perform(effects).await?;
             return Ok(true);
         }
         let policy = self.ambient.policy.get();
         let pace = Pace { retry: policy.retry(known.facts.lane), jitter };
-        let step = settle(known, job, claim, told, &pace, now, &mut || self.ambient.job_id())
-            .or_else(|| settle_late(known, job, told, now));
+        let step = settle(known, job, claim, told, &pace, now, &mut fresh)
+            .or_else(|| settle_late(known, job, claim, told, now, &mut fresh));
         let Some(step) = step else { return Ok(true) };
         if self.stores.ledger.apply(vec![step]).await? == [Applied::Yes] {
             return Ok(true);
@@ -183,7 +270,7 @@ impl Inner {
 
     /// Extends the lease of a row that is being sent, and writes down that its dot is near if asked. Whether the row
     /// is still the job's; `row` becomes what was written.
-    pub(super) async fn renew(&self, row: &mut Row, job: &Job, dot: Dot) -> Result<bool, StoreError> {
+    pub async fn renew(&self, row: &mut Row, job: &Job, dot: Dot) -> Result<bool, StoreError> {
         for _ in 0..CONTENTION_MAX {
             let mut next = row.clone();
             next.lease = self.ambient.now().plus(LEASE);
@@ -211,20 +298,25 @@ impl Inner {
         Ok(false)
     }
 
-    /// The holds, read at most every [`super::HOLDS_AGE_MAX`].
-    async fn holds(&self) -> Result<std::sync::Arc<Vec<crate::stores::Hold>>, StoreError> {
+    /// The holds, read at most every [`HOLDS_AGE_MAX`].
+    async fn holds(&self) -> Result<Arc<Vec<Hold>>, StoreError> {
         let now = self.ambient.now();
         {
-            let known = self.holds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let known = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((read_at, holds)) = &*known
-                && now.since(*read_at) < super::HOLDS_AGE_MAX
+                && now.since(*read_at) < HOLDS_AGE_MAX
                 && *read_at <= now
             {
                 return Ok(holds.clone());
             }
         }
-        let holds = std::sync::Arc::new(self.stores.controls.holds().await?);
-        *self.holds.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((now, holds.clone()));
+        self.holds_now().await
+    }
+
+    async fn holds_now(&self) -> Result<Arc<Vec<Hold>>, StoreError> {
+        let now = self.ambient.now();
+        let holds = Arc::new(self.stores.controls.holds().await?);
+        *self.holds.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, holds.clone()));
         Ok(holds)
     }
 }

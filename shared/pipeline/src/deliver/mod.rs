@@ -4,7 +4,7 @@
 //! held only while it is being sent, and a job that waits for a connection or a token holds nothing. Where no
 //! connection can be had the claim comes too, to write that down.
 
-mod claims;
+pub mod claims;
 mod dial;
 pub mod hold;
 pub mod outcome;
@@ -19,7 +19,6 @@ mod worker;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use posthaste_mail::Timestamp;
 use posthaste_route::Skips;
@@ -27,16 +26,14 @@ use posthaste_smtp::Habits;
 
 use crate::ambient::Ambient;
 use crate::row::Job;
-use crate::stores::{Hold, StoreError, Stores};
-use claims::Claimed;
+use crate::stores::{StoreError, Stores};
+use claims::{Claimed, Claims};
 use pacer::{LocalPacer, Pacer};
 use trunk::{Admitted, Trunk, Work};
 pub use way::{SandboxWay, SandboxWays};
 use wired::Wiring;
 pub use wired::WiringError;
 
-/// A hold works within this time of being made.
-const HOLDS_AGE_MAX: Duration = Duration::from_secs(2);
 /// Trunks kept while nobody waits there; past it the empty ones go.
 const TRUNKS_KEPT: usize = 2_000;
 
@@ -69,6 +66,7 @@ pub struct Deliverer(Arc<Inner>);
 
 pub(crate) struct Inner {
     ambient: Ambient,
+    claims: Claims,
     stores: Stores,
     network: Network,
     pacer: Arc<dyn Pacer>,
@@ -76,7 +74,6 @@ pub(crate) struct Inner {
     trunks: Mutex<HashMap<String, Arc<Trunk>>>,
     skips: Mutex<Skips<()>>,
     habits: Mutex<HashMap<SocketAddr, (Habits, Timestamp)>>,
-    holds: Mutex<Option<(Timestamp, Arc<Vec<Hold>>)>>,
     return_path_key: [u8; 32],
 }
 
@@ -100,6 +97,7 @@ impl Deliverer {
         let return_path_key = stores.controls.secret("return-path", fresh).await?;
         let wiring = Wiring::new(ambient.policy.get())?;
         Ok(Self(Arc::new(Inner {
+            claims: Claims::new(ambient.clone(), stores.clone()),
             ambient,
             stores,
             network,
@@ -108,7 +106,6 @@ impl Deliverer {
             trunks: Mutex::default(),
             skips: Mutex::default(),
             habits: Mutex::default(),
-            holds: Mutex::default(),
             return_path_key,
         })))
     }

@@ -81,6 +81,7 @@ impl Row {
             claim: 0,
             by: None,
             lease: Timestamp::default(),
+            hold: None,
             settlements: Vec::new(),
             recipients: plan.recipients.iter().map(|a| Recipient::new(a.clone(), self.due)).collect(),
             ..self.clone()

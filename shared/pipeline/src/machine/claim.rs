@@ -1,11 +1,11 @@
 //! What a job finds when it comes for its row.
 
-use posthaste_mail::Timestamp;
+use posthaste_mail::{JobId, Timestamp};
 
 use super::effects::{conclude, follow, split};
 use super::{CRASHES_MAX, LEASE};
-use crate::effect::{DeadLetter, Effect, Step};
-use crate::row::{Cancel, Dot, End, Job, Promise, Row, Settled, State};
+use crate::effect::{Effect, Step};
+use crate::row::{Cancel, Dot, End, Job, Promise, Row, SETTLEMENTS_KEPT, Settled, State};
 
 /// What is true around a job.
 pub struct Situation<'a> {
@@ -16,7 +16,7 @@ pub struct Situation<'a> {
     /// The hold that the row is under, read just now.
     pub hold: Option<&'a str>,
     /// Makes ids of successors.
-    pub fresh: &'a mut (dyn FnMut() -> posthaste_mail::JobId + Send),
+    pub fresh: &'a mut (dyn FnMut() -> JobId + Send),
 }
 
 /// Whether a recipient may be sent to.
@@ -35,6 +35,9 @@ pub enum Claim {
     Run(Step),
     /// This step ends it; then the job is acknowledged.
     Settle(Step),
+    /// This step parks the row under its hold. Then the hold is read again, consistently: if it was released
+    /// meanwhile, nobody else sends the row's job. Then the job is acknowledged.
+    Hold(Step),
     /// These effects again; then the job is acknowledged.
     Replay(Vec<Effect>),
     /// Nothing now: the same job again at this time.
@@ -51,24 +54,25 @@ pub fn claim(row: Option<&Row>, job: &Job, situation: &mut Situation<'_>) -> Cla
     if job.seq > row.seq {
         return Claim::Dead(format!("it is ahead of its row: seq {} of {}", job.seq, row.seq));
     }
-    if let Some(settled) = row.settlement_of(&job.id) {
-        return Claim::Replay(follow(row, settled, situation.now, situation.fresh));
+    let mine = row.by.as_ref() == Some(&job.id);
+    // What it holds comes before what it settled: a copy that was late may have settled something here already.
+    if mine && row.state == State::Sending {
+        return if situation.now < row.lease {
+            Claim::KeepUntil(row.lease)
+        } else {
+            lapsed(row, job, situation)
+        };
+    }
+    if row.settlement_of(&job.id).is_some() {
+        return Claim::Replay(follow(row, &job.id, situation.now, situation.fresh));
     }
     if job.seq < row.seq {
         return Claim::Drop;
     }
     match row.state {
-        State::Split if row.by.as_ref() == Some(&job.id) => {
-            Claim::Replay(split(row, situation.now, situation.fresh))
-        }
+        State::Split if mine => Claim::Replay(split(row, situation.now, situation.fresh)),
         State::Split | State::Done => Claim::Drop,
-        State::Sending if situation.now < row.lease => {
-            if row.by.as_ref() == Some(&job.id) {
-                Claim::KeepUntil(row.lease)
-            } else {
-                Claim::Drop
-            }
-        }
+        State::Sending if situation.now < row.lease => Claim::Drop,
         State::Sending => lapsed(row, job, situation),
         State::Queued | State::Waiting => open(row, job, situation),
     }
@@ -76,20 +80,26 @@ pub fn claim(row: Option<&Row>, job: &Job, situation: &mut Situation<'_>) -> Cla
 
 fn open(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
     let now = situation.now;
-    if now >= row.expires {
+    if now >= row.expires && row.domain.is_some() {
         return end_all(row, job, End::Expired, situation);
     }
-    if let Some(hold) = situation.hold {
-        return Claim::Settle(held(row, hold));
+    if let Some(hold) = situation.hold.filter(|_| now < row.expires) {
+        return Claim::Hold(held(row, job, hold, now));
     }
-    if now < row.due && row.hold.is_none() {
-        return if row.promise == Promise::Parked { Claim::Drop } else { Claim::KeepUntil(row.due) };
+    if now < row.due {
+        return match (&row.hold, row.promise) {
+            (Some(_), _) => Claim::Settle(released(row, job, situation)),
+            (None, Promise::Parked) => Claim::Drop,
+            (None, Promise::Job) => Claim::KeepUntil(row.due),
+        };
     }
     if row.domain.is_none() {
+        // A head whose time ran out is split too: each part then ends, and tells of it, by its own job.
         let mut head = row.clone();
         head.state = State::Split;
         head.by = Some(job.id.clone());
         head.wake = None;
+        head.hold = None;
         let effects = split(&head, now, situation.fresh);
         return Claim::Settle(head.step(effects));
     }
@@ -97,20 +107,35 @@ fn open(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
 }
 
 /// A hold parks the row until it is released or expires; the copies of its job die by seq.
-fn held(row: &Row, hold: &str) -> Step {
-    let mut row = row.clone();
-    row.state = State::Waiting;
-    row.seq += 1;
-    row.promise = Promise::Parked;
-    row.wake = Some(row.expires);
-    row.hold = Some(hold.to_owned());
-    row.step(Vec::new())
+fn held(row: &Row, job: &Job, hold: &str, now: Timestamp) -> Step {
+    let mut next = row.clone();
+    next.state = State::Waiting;
+    next.seq += 1;
+    next.promise = Promise::Parked;
+    next.wake = Some(row.expires);
+    next.hold = Some(hold.to_owned());
+    let seq = next.seq;
+    next.remember(&job.id, 0, seq, now);
+    next.step(Vec::new())
+}
+
+/// Its hold is gone before it is due: it waits as if it had never been held.
+fn released(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Step {
+    let now = situation.now;
+    let mut next = row.clone();
+    next.hold = None;
+    next.seq += 1;
+    next.wait_until(row.due, now);
+    let seq = next.seq;
+    next.remember(&job.id, 0, seq, now);
+    let effects = follow(&next, &job.id, now, situation.fresh);
+    next.step(effects)
 }
 
 /// The holder of the lease is gone.
 fn lapsed(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
     if row.dot == Dot::Near {
-        return end_all(row, job, End::Ambiguous, situation);
+        return near_dot(row, job, situation);
     }
     if row.cancel == Cancel::Asked {
         return end_all(row, job, End::Cancelled, situation);
@@ -121,74 +146,91 @@ fn lapsed(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
     if row.crashes >= CRASHES_MAX {
         return poison(row, job, situation);
     }
-    start(row, job, 1, situation)
+    start(row, job, row.crashes.saturating_add(1), situation)
+}
+
+/// Whoever was due may have got it, and is never sent to again; whoever was not due was not on the way.
+fn near_dot(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
+    let now = situation.now;
+    let mut next = row.clone();
+    for at in 0..next.recipients.len() {
+        if next.recipients[at].due <= now {
+            conclude(&mut next, at, End::Ambiguous, &job.id, now);
+        } else if row.cancel == Cancel::Asked {
+            conclude(&mut next, at, End::Cancelled, &job.id, now);
+        }
+    }
+    Claim::Settle(over(next, job, situation))
 }
 
 /// Those who are suppressed are final; the job has the rest.
 fn start(row: &Row, job: &Job, crashes: u8, situation: &mut Situation<'_>) -> Claim {
     let now = situation.now;
     let mut next = row.clone();
-    let mut effects = Vec::new();
     for at in 0..next.recipients.len() {
         if situation.barred.get(at) == Some(&Barred::Suppressed) {
-            effects.extend(conclude(&mut next, at, End::Suppressed, Some(&job.id), now));
+            conclude(&mut next, at, End::Suppressed, &job.id, now);
         }
     }
     if next.open_recipients().next().is_none() {
-        next.leave_sending(State::Done);
-        remember(&mut next, job, now);
-        return Claim::Settle(next.step(effects));
+        return Claim::Settle(over(next, job, situation));
     }
     next.state = State::Sending;
     next.by = Some(job.id.clone());
     next.claim += 1;
     next.lease = now.plus(LEASE);
-    next.crashes = row.crashes.saturating_add(crashes);
+    next.crashes = crashes;
     next.hold = None;
-    next.wake = None;
+    next.watch();
+    if next.recipients == row.recipients {
+        return Claim::Run(next.step(Vec::new()));
+    }
+    // Should another job take the row over, this one has to find what it ended.
+    next.remember(&job.id, 0, 0, now);
+    let effects = follow(&next, &job.id, now, situation.fresh);
     Claim::Run(next.step(effects))
 }
 
 fn end_all(row: &Row, job: &Job, end: End, situation: &mut Situation<'_>) -> Claim {
-    let now = situation.now;
     let mut next = row.clone();
-    if next.domain.is_none() {
-        // A head that ends before it was split still owes each recipient an end: its parts are written as ended.
-        next.state = State::Split;
-        next.by = Some(job.id.clone());
-        next.wake = None;
-        let effects = super::effects::split_ended(&next, end, Some(&job.id), now);
-        return Claim::Settle(next.step(effects));
-    }
-    let mut effects = Vec::new();
     for at in 0..next.recipients.len() {
-        effects.extend(conclude(&mut next, at, end, Some(&job.id), now));
+        conclude(&mut next, at, end, &job.id, situation.now);
     }
-    next.leave_sending(State::Done);
-    remember(&mut next, job, now);
-    Claim::Settle(next.step(effects))
+    Claim::Settle(over(next, job, situation))
+}
+
+/// Settles what a job found without a dialogue.
+fn over(mut row: Row, job: &Job, situation: &mut Situation<'_>) -> Step {
+    let now = situation.now;
+    row.leave_with_rest(now);
+    let seq = row.seq;
+    row.remember(&job.id, 0, seq, now);
+    let effects = follow(&row, &job.id, now, situation.fresh);
+    row.step(effects)
 }
 
 /// A row that keeps killing its senders waits for a person, and expires if none comes.
-fn poison(row: &Row, job: &Job, situation: &Situation<'_>) -> Claim {
+fn poison(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
     let now = situation.now;
-    let reason = format!("{} senders died while they had it", row.crashes);
     let mut next = row.clone();
     next.leave_sending(State::Waiting);
+    next.crashes = row.crashes;
     next.seq += 1;
     next.due = next.expires;
     next.promise = Promise::Parked;
     next.wake = Some(next.expires);
-    remember(&mut next, job, now);
-    let letter =
-        DeadLetter { job: job.id.clone(), key: row.key.clone(), tenant: row.tenant.clone(), reason, at: now };
-    Claim::Settle(next.step(vec![Effect::DeadLetter(letter)]))
+    let seq = next.seq;
+    next.remember(&job.id, 0, seq, now);
+    let effects = follow(&next, &job.id, now, situation.fresh);
+    Claim::Settle(next.step(effects))
 }
 
-/// Names the job in the row it settled.
-pub(super) fn remember(row: &mut Row, job: &Job, at: Timestamp) {
-    if row.settlements.len() >= crate::row::SETTLEMENTS_KEPT {
-        row.settlements.remove(0);
+impl Row {
+    /// Names in the row the job that settled something there.
+    pub(super) fn remember(&mut self, job: &JobId, claim: u32, seq: u32, at: Timestamp) {
+        if self.settlements.len() >= SETTLEMENTS_KEPT {
+            self.settlements.remove(0);
+        }
+        self.settlements.push(Settled { job: job.clone(), claim, seq, at });
     }
-    row.settlements.push(Settled { job: job.id.clone(), seq: row.seq, at });
 }

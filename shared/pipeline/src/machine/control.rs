@@ -1,17 +1,21 @@
 //! What callers may ask of a row: an end, or another try now.
+//!
+//! No job drives what follows a caller's end, so its row keeps a wake until all of it is told: should the caller's
+//! process die in between, the clock sends the job under whose name the end was made, and that job replays it.
 
 use std::time::Duration;
 
 use posthaste_mail::{Address, JobId, Timestamp};
 
-use super::effects::{conclude, split_ended};
+use super::JOB_LOST_AFTER;
+use super::effects::{cancelled, event_of, follow, split};
 use crate::effect::{Effect, Step};
-use crate::row::{Cancel, End, Outcome, Promise, Row, State};
+use crate::row::{Cancel, End, Outcome, Promise, Recipient, Row, State};
 
 /// What a cancel does to one row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CancelStep {
-    /// Everything not final is cancelled by this step.
+    /// Everything not final is cancelled by this step; when it is done, [`told_of`] writes that.
     Now(Step),
     /// A job has it: this step asks it to stop; what it delivers meanwhile stays delivered.
     Asked(Step),
@@ -19,8 +23,8 @@ pub enum CancelStep {
     TooLate,
 }
 
-/// Ends what is not delivered yet.
-pub fn cancel(row: &Row, now: Timestamp) -> CancelStep {
+/// Ends what is not delivered yet, under the name of the job `fresh`.
+pub fn cancel(row: &Row, now: Timestamp, fresh: JobId) -> CancelStep {
     match row.state {
         State::Done | State::Split => CancelStep::TooLate,
         State::Sending if row.cancel == Cancel::Asked => CancelStep::TooLate,
@@ -32,20 +36,39 @@ pub fn cancel(row: &Row, now: Timestamp) -> CancelStep {
         State::Queued | State::Waiting if row.domain.is_none() => {
             let mut next = row.clone();
             next.state = State::Split;
-            next.wake = None;
-            let effects = split_ended(&next, End::Cancelled, None, now);
+            next.cancel = Cancel::Asked;
+            next.by = Some(fresh.clone());
+            next.hold = None;
+            next.wake = Some(now.plus(JOB_LOST_AFTER));
+            let effects = split(&next, now, &mut || fresh.clone());
             CancelStep::Now(next.step(effects))
         }
         State::Queued | State::Waiting => {
-            let mut next = row.clone();
-            let mut effects = Vec::new();
-            for at in 0..next.recipients.len() {
-                effects.extend(conclude(&mut next, at, End::Cancelled, None, now));
-            }
-            next.leave_sending(State::Done);
+            let mut next = cancelled(row.clone(), &fresh, now);
+            next.wake = Some(now.plus(JOB_LOST_AFTER));
+            let effects = follow(&next, &fresh, now, &mut || fresh.clone());
             CancelStep::Now(next.step(effects))
         }
     }
+}
+
+/// Writes a part that its head has not written yet, and never will: as cancelled. None where the head has no such
+/// part.
+pub fn cancel_absent(head: &Row, number: usize, now: Timestamp, fresh: JobId) -> Option<Step> {
+    let mut part = cancelled(head.part(number, now)?, &fresh, now);
+    part.wake = Some(now.plus(JOB_LOST_AFTER));
+    let effects = follow(&part, &fresh, now, &mut || fresh.clone());
+    Some(Step { expect: 0, row: part, effects })
+}
+
+/// What follows a caller's end is out: nobody has to look after the row any more. None where nobody does.
+pub fn told_of(row: &Row) -> Option<Step> {
+    if !matches!(row.state, State::Done | State::Split) || row.wake.is_none() {
+        return None;
+    }
+    let mut next = row.clone();
+    next.wake = None;
+    Some(next.step(Vec::new()))
 }
 
 /// Another try at once for what was not delivered.
@@ -86,6 +109,8 @@ pub fn retry_now(
         return Err(RetryRefused::Suppressed(barred.address.clone()));
     }
     let mut next = row.clone();
+    // Ends that are taken back are told first: the jobs that made them will not find them again.
+    let mut effects: Vec<Effect> = row.recipients.iter().filter_map(|r| end_told(row, r)).collect();
     let mut open = next.domain.is_none();
     for recipient in next.recipients.iter_mut().filter(|r| undelivered(&r.outcome)) {
         recipient.outcome = Outcome::Open;
@@ -100,10 +125,18 @@ pub fn retry_now(
         next.state = State::Waiting;
     }
     next.seq += 1;
-    next.hold = None;
+    (next.hold, next.by, next.crashes) = (None, None, 0);
     next.expires = now.plus(Duration::from_millis(next.facts.lifetime_ms));
     next.wait_until(now, now);
     next.promise = Promise::Job;
-    let job = next.job(fresh);
-    Ok(Retry::Now(next.step(vec![Effect::Job(job)])))
+    effects.push(Effect::Job(next.job(fresh)));
+    Ok(Retry::Now(next.step(effects)))
+}
+
+/// The event of an end that is not a delivery.
+fn end_told(row: &Row, recipient: &Recipient) -> Option<Effect> {
+    match &recipient.outcome {
+        Outcome::Final { end: End::Delivered, .. } | Outcome::Open | Outcome::Final { by: None, .. } => None,
+        Outcome::Final { by: Some(by), .. } => event_of(row, recipient, by),
+    }
 }

@@ -1,9 +1,10 @@
 //! The delivery state machine: what may happen to a row. Pure: rows, jobs and times in, steps out. It is written
 //! down once and every store obeys it.
 //!
-//! Three rules hold everywhere. A step names the version it was decided on, so two deciders cannot both win. A
+//! Four rules hold everywhere. A step names the version it was decided on, so two deciders cannot both win. A
 //! job that settled something finds its own settlement and only repeats what follows it. A job with an older
-//! `seq` than its row is dead.
+//! `seq` than its row is dead. A row that is not final has a `wake`, whoever holds it, so that no loss of a job
+//! strands it.
 
 mod accept;
 mod claim;
@@ -11,6 +12,8 @@ mod clock;
 mod control;
 mod effects;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -21,10 +24,10 @@ use crate::row::{Cancel, Dot, Job, Promise, Row, State};
 
 pub use accept::{Plan, plan};
 pub use claim::{Barred, Claim, Situation, claim};
-pub use clock::overdue;
-pub use control::{CancelStep, Retry, RetryRefused, cancel, retry_now};
+pub use clock::{Overdue, overdue};
+pub use control::{CancelStep, Retry, RetryRefused, cancel, cancel_absent, retry_now, told_of};
 pub use effects::follow;
-pub use settle::{Certainty, Pace, Told, settle, settle_late};
+pub use settle::{Certainty, Pace, Told, is_settled, settle, settle_late};
 
 /// Longest wait a queue keeps a job for (SQS: 900 s). What waits longer is parked.
 pub const DELAY_MAX: Duration = Duration::from_secs(15 * 60);
@@ -63,6 +66,26 @@ impl Row {
         } else {
             (Promise::Job, Some(self.due.plus(JOB_LOST_AFTER)))
         };
+    }
+
+    /// Keeps the clock's eye on a row that a job takes now: should both be lost, the clock sends another. A wake
+    /// that will do is left alone, since moving it costs a write of the index.
+    pub(crate) fn watch(&mut self) {
+        let usual = self.lease.plus(JOB_LOST_AFTER);
+        let kept = self.wake.filter(|wake| *wake > self.lease && *wake <= usual.plus(DELAY_MAX));
+        self.wake = kept.or(Some(usual));
+    }
+
+    /// Takes the row out of `sending`: to its end, or to wait for those of its recipients that are open.
+    pub(crate) fn leave_with_rest(&mut self, now: Timestamp) {
+        match self.open_recipients().map(|(_, recipient)| recipient.due).min() {
+            None => self.leave_sending(State::Done),
+            Some(due) => {
+                self.leave_sending(State::Waiting);
+                self.seq += 1;
+                self.wait_until(due, now);
+            }
+        }
     }
 
     /// Takes the row out of `sending`.

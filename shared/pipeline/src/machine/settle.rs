@@ -7,7 +7,6 @@ use posthaste_mail::{JobId, Reply, Stage, Timestamp};
 use posthaste_policy::retry::{Age, Next, Position, RetryPolicy, again_at, next, reconnect_for};
 use posthaste_policy::{Action, Verdict};
 
-use super::claim::remember;
 use super::effects::{conclude, follow};
 use crate::effect::Step;
 use crate::row::{Attempt, Cancel, End, Guarantee, Job, Outcome, Row, State};
@@ -87,47 +86,46 @@ pub fn settle(
     }
     if row.cancel == Cancel::Asked {
         for at in 0..next.recipients.len() {
-            // `follow` tells of it below, under the same id.
-            let _ = conclude(&mut next, at, End::Cancelled, Some(&job.id), now);
+            conclude(&mut next, at, End::Cancelled, &job.id, now);
         }
     }
-    match next.open_recipients().map(|(_, r)| r.due).min() {
-        None => next.leave_sending(State::Done),
-        Some(due) => {
-            next.leave_sending(State::Waiting);
-            next.seq += 1;
-            next.wait_until(due, now);
-        }
-    }
-    remember(&mut next, job, now);
-    let settled = next.settlements.last()?.clone();
-    let effects = follow(&next, &settled, now, fresh);
+    next.leave_with_rest(now);
+    let seq = next.seq;
+    next.remember(&job.id, claim, seq, now);
+    let effects = follow(&next, &job.id, now, fresh);
     Some(next.step(effects))
 }
 
-/// What is left to say when the row is no longer the job's: only what the peer took counts, and takes the waiting
+/// Whether this claim was settled before: its answer was lost, and what follows may not have been done.
+pub fn is_settled(row: &Row, job: &Job, claim: u32) -> bool {
+    row.settlements.iter().any(|settled| settled.job == job.id && settled.claim == claim)
+}
+
+/// What is left to say when the row is no longer the claim's: only what the peer took counts, and takes the waiting
 /// tries with it. None when there is nothing to say.
-pub fn settle_late(row: &Row, job: &Job, told: &[Told], now: Timestamp) -> Option<Step> {
+pub fn settle_late(
+    row: &Row,
+    job: &Job,
+    claim: u32,
+    told: &[Told],
+    now: Timestamp,
+    fresh: &mut dyn FnMut() -> JobId,
+) -> Option<Step> {
+    if is_settled(row, job, claim) {
+        return None;
+    }
     let mut next = row.clone();
-    let mut effects = Vec::new();
     for told in told.iter().filter(|told| told.verdict.action == Action::Deliver) {
         let Some(recipient) = next.recipients.get_mut(told.recipient) else { continue };
-        let copies = match &recipient.outcome {
-            Outcome::Final { end: End::Delivered, by, copies, .. } if by.as_ref() != Some(&job.id) => {
-                copies.saturating_add(1)
+        match &mut recipient.outcome {
+            Outcome::Final { end: End::Delivered, copies, .. } => *copies = copies.saturating_add(1),
+            outcome => {
+                *outcome =
+                    Outcome::Final { end: End::Delivered, by: Some(job.id.clone()), at: now, copies: 0 };
             }
-            Outcome::Final { end: End::Delivered, .. } => continue,
-            _ => 0,
-        };
-        recipient.outcome = Outcome::Final { end: End::Delivered, by: Some(job.id.clone()), at: now, copies };
-        let attempt = attempt(recipient.attempts.last().map_or(1, |a| a.n + 1), job, told, now);
-        recipient.record(attempt.clone());
-        if copies == 0 {
-            let address = recipient.address.clone();
-            let kind = crate::effect::EventKind::Delivered;
-            let source = job.id.as_str();
-            effects.push(super::effects::tell(&next, &address, kind, now, Some(&attempt), None, source));
         }
+        let attempt = attempt(recipient.attempts.last().map_or(1, |a| a.n + 1), job, told, now);
+        recipient.record(attempt);
     }
     if next == *row {
         return None;
@@ -135,6 +133,8 @@ pub fn settle_late(row: &Row, job: &Job, told: &[Told], now: Timestamp) -> Optio
     if next.state.is_open() && next.open_recipients().next().is_none() {
         next.leave_sending(State::Done);
     }
+    next.remember(&job.id, claim, 0, now);
+    let effects = follow(&next, &job.id, now, fresh);
     Some(next.step(effects))
 }
 
@@ -157,7 +157,13 @@ fn outcome(row: &mut Row, job: &Job, told: &Told, pace: &Pace<'_>, now: Timestam
     let guarantee = row.facts.guarantee;
     let left = row.expires.since(now);
     let Some(recipient) = row.recipients.get_mut(told.recipient) else { return };
-    if recipient.outcome != Outcome::Open {
+    if let Outcome::Final { end, copies, .. } = &mut recipient.outcome {
+        // Delivered meanwhile by a job that had lost its lease: this is the copy.
+        if *end == End::Delivered && told.verdict.action == Action::Deliver {
+            *copies = copies.saturating_add(1);
+            let n = recipient.attempts.last().map_or(1, |attempt| attempt.n + 1);
+            recipient.record(attempt(n, job, told, now));
+        }
         return;
     }
     let verdict = again_at(told.verdict.clone(), told.position);
@@ -180,7 +186,9 @@ fn outcome(row: &mut Row, job: &Job, told: &Told, pace: &Pace<'_>, now: Timestam
             recipient.reconnects = 0;
         }
         Action::Reconnect => recipient.reconnects += 1,
-        Action::Again | Action::Deliver | Action::Bounce => {}
+        // Its transaction was finished for others: the connection was not used up.
+        Action::Again => recipient.reconnects = 0,
+        Action::Deliver | Action::Bounce => {}
     }
     let age = Age { attempts: recipient.tries, throttles: recipient.throttles, left };
     let wait = match next(&told.verdict, age, pace.retry, pace.jitter, told.named_wait) {

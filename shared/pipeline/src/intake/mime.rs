@@ -2,9 +2,7 @@
 
 use std::io::Write;
 
-use lettre::message::header::{
-    Cc, ContentTransferEncoding, From, Header, HeaderName, HeaderValue, Headers, ReplyTo, To,
-};
+use lettre::message::header::{ContentTransferEncoding, Header, HeaderName, HeaderValue, Headers, To};
 use lettre::message::{Attachment, Body, Mailboxes, MultiPart, SinglePart};
 use posthaste_mail::Mailbox;
 use posthaste_mail::message::LINE_OCTETS_MAX;
@@ -12,22 +10,25 @@ use posthaste_mail::message::LINE_OCTETS_MAX;
 use super::letter::{File, Letter};
 use super::refusal::FieldError;
 
+/// Octets that a line should stay below (RFC 5322 2.1.1).
+const FOLDED_AT: usize = 78;
+
 /// Writes the letter. `seed` makes the boundaries: it depends on the content, so no content can hold it.
 pub(super) fn write(letter: Letter, seed: &str) -> Result<Vec<u8>, FieldError> {
     let mut out = Vec::with_capacity(1_024 + letter.text.as_ref().map_or(0, String::len));
-    put(&mut out, "from", From::from(mailboxes(std::slice::from_ref(&letter.from))).display())?;
+    put_list(&mut out, "from", "From", std::slice::from_ref(&letter.from))?;
     if letter.to.is_empty() && letter.cc.is_empty() {
         // Only blind copies: a field that says so is kinder to readers and filters than none (RFC 5322 A.1.3).
         out.extend_from_slice(b"To: undisclosed-recipients:;\r\n");
     }
     if !letter.to.is_empty() {
-        put(&mut out, "to", To::from(mailboxes(&letter.to)).display())?;
+        put_list(&mut out, "to", "To", &letter.to)?;
     }
     if !letter.cc.is_empty() {
-        put(&mut out, "cc", Cc::from(mailboxes(&letter.cc)).display())?;
+        put_list(&mut out, "cc", "Cc", &letter.cc)?;
     }
     if !letter.reply_to.is_empty() {
-        put(&mut out, "reply_to", ReplyTo::from(mailboxes(&letter.reply_to)).display())?;
+        put_list(&mut out, "reply_to", "Reply-To", &letter.reply_to)?;
     }
     if let Some(subject) = letter.subject {
         put(&mut out, "subject", HeaderValue::new(HeaderName::new_from_ascii_str("Subject"), subject))?;
@@ -63,16 +64,33 @@ fn put(out: &mut Vec<u8>, field: &str, value: HeaderValue) -> Result<(), FieldEr
     Ok(())
 }
 
+/// Appends a list of mailboxes, folded between them: lettre would write any number on one line.
+fn put_list(out: &mut Vec<u8>, field: &str, name: &str, list: &[Mailbox]) -> Result<(), FieldError> {
+    const LABEL: &[u8] = b"To: ";
+    let start = out.len();
+    for (at, one) in list.iter().enumerate() {
+        let mut line = Vec::new();
+        put(&mut line, field, To::from(Mailboxes::from(mailbox(one))).display())?;
+        let value = line.strip_prefix(LABEL).unwrap_or(&line).trim_ascii_end();
+        let begun = out.len() - out.iter().rposition(|b| *b == b'\n').map_or(start, |end| end + 1).max(start);
+        let goes_on = value.iter().position(|b| *b == b'\r').unwrap_or(value.len());
+        match at {
+            0 => out.extend_from_slice(format!("{name}: ").as_bytes()),
+            _ if begun + ", ".len() + goes_on < FOLDED_AT => out.extend_from_slice(b", "),
+            _ => out.extend_from_slice(b",\r\n "),
+        }
+        out.extend_from_slice(value);
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
 /// Our addresses are proved already, with domains as A-labels, which lettre would leave as they are.
-fn mailboxes(list: &[Mailbox]) -> Mailboxes {
-    list.iter()
-        .map(|mailbox| {
-            let text = mailbox.address.to_string();
-            let (local, domain) = text.rsplit_once('@').unwrap_or((&text, ""));
-            let address = lettre::Address::new_dangerous(local, domain);
-            lettre::message::Mailbox::new(mailbox.name.clone(), address)
-        })
-        .collect()
+fn mailbox(one: &Mailbox) -> lettre::message::Mailbox {
+    let text = one.address.to_string();
+    let (local, domain) = text.rsplit_once('@').unwrap_or((&text, ""));
+    let address = lettre::Address::new_dangerous(local, domain);
+    lettre::message::Mailbox::new(one.name.clone(), address)
 }
 
 fn body(text: Option<String>, html: Option<String>, files: Vec<File>, seed: &str) -> Vec<u8> {

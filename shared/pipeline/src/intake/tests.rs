@@ -329,6 +329,17 @@ fn only_blind_copies_are_said_to_be_so_and_internationalized_mailboxes_make_the_
 }
 
 #[test]
+fn lists_of_any_length_are_folded_between_addresses() {
+    let addresses: Vec<String> = (0..1_000).map(|n| format!("user{n}@b.example")).collect();
+    let acceptance = from_json(&open_policy(), &letter(json!({"to": addresses, "cc": null}))).unwrap();
+    let text = text(&acceptance);
+    let list = text.split("\r\nTo: ").nth(1).unwrap();
+    let list = list.split("\r\nSubject: ").next().unwrap();
+    assert!(list.split("\r\n").all(|line| line.len() <= 78), "{list}");
+    assert_eq!(list.split(',').map(str::trim).collect::<Vec<_>>(), addresses);
+}
+
+#[test]
 fn rows_wait_as_their_times_say() {
     let check = |changes: Value, due_s: u64, wake_s: u64, expires_s: u64, job: bool| {
         let acceptance = from_json(&open_policy(), &letter(changes.clone())).unwrap();

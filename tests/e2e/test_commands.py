@@ -39,18 +39,23 @@ def test_classify_prints_a_line_each():
         r"550-5.7.1 low reputation\n550 5.7.1 blocked using zen.spamhaus.org",
         "452 4.2.2 mailbox full",
         "421 4.7.0 too many messages from your IP, rate limited",
-        "nonsense",
     ]) + "\n"
     done = run("classify", "--stage", "rcpt", stdin=replies)
     assert done.returncode == 0, done
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert all(len(line) == 4 for line in lines) and len(lines) == 7, done.stdout
+    assert all(len(line) == 4 for line in lines) and len(lines) == 6, done.stdout
     assert lines[0][0] == "deliver"
     assert lines[1] == ["bounce", "bad-mailbox", "recipient", "90d"]
     assert lines[2] == ["retry", "greylisted", "message", "no"]
     assert lines[3] == ["bounce", "blocked", "egress", "no"]
     assert lines[4] == ["retry", "mailbox-full", "recipient", "no"]
     assert lines[5] == ["slow", "rate-limited", "egress", "no"]
+
+
+def test_what_is_no_reply_is_named_by_its_line():
+    done = run("classify", stdin="550 5.1.1 no such user\nnonsense\n250 ok\n")
+    assert done.returncode == 2 and "2" in done.stderr
+    assert done.stdout.splitlines()[0].startswith("bounce\tbad-mailbox")
 
 
 def test_policy_check_names_the_line(tmp_path):

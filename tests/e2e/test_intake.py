@@ -242,12 +242,13 @@ def test_events_tell_each_end_once(sandbox):
     good = sandbox.send("success@example.net")
     bad = sandbox.send("bounce@example.net")
     sandbox.follow(good, "delivered"), sandbox.follow(bad, "bounced")
+
     def kinds(id):
-        return [e["detail-type"] for e in sandbox.events(id)]
+        return [e["type"] for e in sandbox.events(id)]
 
     until(lambda: kinds(good) and kinds(bad), "both events")
     assert kinds(good) == ["delivery.delivered"] and kinds(bad) == ["delivery.bounced"]
     [event] = sandbox.events(bad)
-    assert event["detail"]["recipient"] == "bounce@example.net"
-    ids = [e["detail"]["event_id"] for e in sandbox.events()]
+    assert event["recipient"] == "bounce@example.net"
+    ids = [e["event_id"] for e in sandbox.events()]
     assert len(ids) == len(set(ids))

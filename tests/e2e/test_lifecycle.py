@@ -25,7 +25,7 @@ def test_what_cannot_be_delivered_expires(world):
     message = api.follow(id, "expired")
     assert 2.5 < time.monotonic() - began < 12
     assert len(attempts(message)) >= 2 and mx.taken == []
-    until(lambda: "delivery.expired" in [e["detail-type"] for e in api.events(id)], "the event")
+    until(lambda: "delivery.expired" in [e["type"] for e in api.events(id)], "the event")
 
 
 def test_a_next_try_past_the_expiry_waits_and_expires_there(world):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness.api import attempts
-from harness.receiver import DROP, SILENT
+from harness.receiver import DROP, SILENT, Last
 from harness.wait import steady, until
 
 STAGES = ["connect", "ehlo", "mail", "rcpt", "data"]
@@ -166,7 +166,7 @@ def test_silence_ends_with_the_stage(world, stage):
 def test_a_connection_lost_in_the_body_is_not_ambiguous(world):
     mx = world.receiver("mx1.example.net", "example.net", drop_body_after=200_000)
     api = world.server().api
-    id = api.raw(b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" + b"0123456789\r\n" * 200_000,
+    id = api.raw(b"Subject: big\r\n\r\n" + b"0123456789abcdef\r\n" * 1_000_000,
                  "ann@example.net", guarantee="at-most-once").expect(202).json["id"]
     until(lambda: attempts(api.message(id)), "one attempt")
     mx.drop_body_after = None
@@ -217,8 +217,8 @@ def test_helo_where_ehlo_is_unknown(world):
 
 
 def test_helo_where_ehlo_ends_the_connection(world):
-    mx = world.receiver("mx1.example.net", "example.net", ehlo=DROP)
-    api = world.server().api
+    mx = world.receiver("mx1.example.net", "example.net", ehlo=Last("502 5.5.1 what is that"))
+    api = world.server(schedule='["1h"]').api
     api.follow(api.send("ann@example.net"), "delivered")
     assert len(mx.taken) == 1
 
@@ -319,6 +319,6 @@ def test_the_null_reverse_path_stays_null(world, given):
     mx = world.receiver("mx1.example.net", "example.net")
     policy = world.policy().replace("[dns]", 'return_path_domain = "bounces.posthaste.example"\n[dns]')
     api = world.server(policy).api
-    id = api.raw(b"Subject: a notice\r\n\r\nhello\r\n", "ann@example.net", mail_from=given).expect(202).json["id"]
+    id = api.raw(b"From: postmaster@acme.example\r\nSubject: a notice\r\n\r\nhello\r\n", "ann@example.net", mail_from=given).expect(202).json["id"]
     api.follow(id, "delivered")
     assert mx.taken[0].mail_from == ""

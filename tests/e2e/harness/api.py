@@ -121,7 +121,7 @@ class Api:
             if not page["events"] or page.get("next") in (None, after):
                 break
             after = page["next"]
-        return [e for e in found if id is None or e["detail"]["message_id"] == id]
+        return [e for e in found if id is None or e["message_id"] == id]
 
 
 def attempts(message, address=None):

@@ -2,7 +2,7 @@
 
 Every stage has a hook: a text, a list of texts (one an attempt, the last repeats), or a function of the session
 and the argument. What a hook gives is the reply; `DROP` closes the connection instead, `SILENT` never answers,
-`After(seconds, reply)` answers late. `None` is the ordinary reply.
+`After(seconds, reply)` answers late, `Last(reply)` answers and closes. `None` is the ordinary reply.
 """
 
 import socket
@@ -25,6 +25,13 @@ class After:
 
     seconds: float
     reply: object = None
+
+
+@dataclass
+class Last:
+    """A reply, and the connection is closed behind it."""
+
+    reply: str
 
 
 @dataclass
@@ -172,10 +179,12 @@ class Receiver:
             self._start_tls(wire, session)
         elif verb == "MAIL":
             path, *params = rest.partition(":")[2].split()
-            session.rcpt_to = []
+            session.mail_from, session.rcpt_to = None, []
             reply = self._say(wire, session, "mail", path, "250 2.1.0 ok")
             if reply.startswith("2"):
                 session.mail_from, session.mail_params = path[1:-1], params
+        elif verb == "RCPT" and session.mail_from is None:
+            wire.reply("503 5.5.1 MAIL first")
         elif verb == "RCPT":
             path = rest.partition(":")[2].strip()
             path = path[: path.rindex(">") + 1]
@@ -257,13 +266,16 @@ class Receiver:
             raise _Closed
         if reply is None:
             reply = ordinary
+        last = isinstance(reply, Last)
+        if last:
+            reply = reply.reply
         if before:
             before(reply)
         if isinstance(reply, bytes):
             wire.send(reply)
             return reply.decode("latin-1")
         wire.reply(reply)
-        if reply.startswith("421"):
+        if last or reply.startswith("421"):
             raise _Closed
         return reply
 

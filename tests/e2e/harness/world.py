@@ -26,7 +26,7 @@ schedule = {schedule}
 jitter = 0.0
 throttle = ["1s"]
 ambiguous_after = "2s"
-expire_after = "10m"
+expire_after = "4d"
 [[shaping]]
 match = "default"
 rate = "unlimited"

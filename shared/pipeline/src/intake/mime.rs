@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use lettre::message::header::{ContentTransferEncoding, Header, HeaderName, HeaderValue, Headers, To};
+use lettre::message::header::{
+    ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue, Headers, To,
+};
 use lettre::message::{Attachment, Body, Mailboxes, MultiPart, SinglePart};
 use posthaste_mail::Mailbox;
 use posthaste_mail::message::LINE_OCTETS_MAX;
@@ -99,14 +101,14 @@ fn body(text: Option<String>, html: Option<String>, files: Vec<File>, seed: &str
     let place = if alone { Place::Alone } else { Place::Among };
     let (inline, attached): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| has_html && file.content_id.is_some());
-    let html = html.map(|html| related(crlf(html, place), inline, seed));
-    let content = match (text.map(|text| crlf(text, place)), html) {
-        (Some(text), None) => Content::One(SinglePart::plain(text)),
+    let html = html.map(|html| related(text_part(ContentType::TEXT_HTML, html, place), inline, seed));
+    let content = match (text.map(|text| text_part(ContentType::TEXT_PLAIN, text, place)), html) {
+        (Some(text), None) => Content::One(text),
         (None, Some(html)) => html,
         (None, None) => Content::None,
         (Some(text), Some(html)) => {
             let both = MultiPart::alternative().boundary(format!("a-{seed}"));
-            let both = both.singlepart(SinglePart::plain(text));
+            let both = both.singlepart(text);
             Content::Many(match html {
                 Content::One(html) => both.singlepart(html),
                 Content::Many(html) => both.multipart(html),
@@ -144,8 +146,7 @@ enum Content {
 }
 
 /// The HTML, with the files it shows.
-fn related(html: String, inline: Vec<File>, seed: &str) -> Content {
-    let html = SinglePart::html(html);
+fn related(html: SinglePart, inline: Vec<File>, seed: &str) -> Content {
     if inline.is_empty() {
         return Content::One(html);
     }
@@ -166,31 +167,45 @@ fn part(file: File) -> SinglePart {
     }
 }
 
-/// Line ends as CRLF, done here in one pass. lettre ends every part with a CRLF of its own, so the last one of a
-/// text that is the whole body is left to it.
-fn crlf(mut text: String, place: Place) -> String {
-    if has_bare_ends(text.as_bytes()) {
-        let mut mended = String::with_capacity(text.len() + text.len() / 16);
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find(['\r', '\n']) {
-            mended.push_str(&rest[..at]);
-            mended.push_str("\r\n");
-            rest = rest[at..].strip_prefix("\r\n").unwrap_or(&rest[at + 1..]);
-        }
-        mended.push_str(rest);
-        text = mended;
-    }
+/// A text, as 7-bit where it is that already, else as lettre finds best. lettre ends every part with a CRLF of its
+/// own, so the last one of a text that is the whole body is left to it.
+fn text_part(content_type: ContentType, text: String, place: Place) -> SinglePart {
+    let (mut text, longest_octets) = crlf(text);
     if place == Place::Alone && text.ends_with("\r\n") {
         text.truncate(text.len() - 2);
     }
-    text
+    let builder = SinglePart::builder().header(content_type);
+    if longest_octets <= FOLDED_AT && text.is_ascii() {
+        builder.body(Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit))
+    } else {
+        builder.body(text)
+    }
 }
 
-fn has_bare_ends(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
-        let Some(after) = rest[at..].strip_prefix(b"\r\n") else { return true };
-        rest = after;
+/// Line ends as CRLF, in one pass, and the length of the longest line: lettre takes quadratic time for the first.
+fn crlf(text: String) -> (String, usize) {
+    let octets = text.as_bytes();
+    let mut mended = String::new();
+    let (mut line, mut copied, mut longest) = (0, 0, 0);
+    while let Some(found) = memchr::memchr2(b'\r', b'\n', &octets[line..]) {
+        let end = line + found;
+        longest = longest.max(found);
+        if octets[end..].starts_with(b"\r\n") {
+            line = end + 2;
+            continue;
+        }
+        if copied == 0 {
+            mended.reserve(text.len() + text.len() / 16);
+        }
+        mended.push_str(&text[copied..end]);
+        mended.push_str("\r\n");
+        line = end + 1;
+        copied = line;
     }
-    false
+    longest = longest.max(octets.len() - line);
+    if copied == 0 {
+        return (text, longest);
+    }
+    mended.push_str(&text[copied..]);
+    (mended, longest)
 }

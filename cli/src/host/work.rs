@@ -29,6 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// After a store that failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Tries to give a job back to a store that fails.
+const GIVING_BACK_MAX: usize = 10;
 /// When a job comes again whose delivery broke off inside.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -104,31 +106,31 @@ impl Hands {
     async fn handle(&self, received: Received) {
         let deadline = self.ambient.now().plus(DELIVERY_TIME);
         let delivery = self.deliverer.deliver(received.job.clone(), deadline);
-        let given_back = match AssertUnwindSafe(delivery).catch_unwind().await {
-            Ok(Disposition::Done) => {
+        let disposition = AssertUnwindSafe(delivery).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(job = received.job.id.as_str(), "a delivery broke off inside; it comes again");
+            Disposition::KeepUntil(self.ambient.now().plus(AFTER_PANIC))
+        });
+        if let Disposition::Dead(reason) = &disposition {
+            tracing::error!(job = received.job.id.as_str(), reason, "a job is put aside as a dead letter");
+        }
+        for _ in 0..GIVING_BACK_MAX {
+            match self.give_back(&received, &disposition).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "a job could not be given back"),
+            }
+            tokio::time::sleep(STORE_PAUSE).await;
+        }
+        // Still in hand as far as the store knows; the clock sends another copy when the row's wake comes.
+    }
+
+    async fn give_back(&self, received: &Received, disposition: &Disposition) -> Result<(), StoreError> {
+        match disposition {
+            Disposition::Done => {
                 self.store.ack([received.receipt]);
                 Ok(())
             }
-            Ok(Disposition::KeepUntil(until)) => self.store.keep(&received, until).await,
-            Ok(Disposition::Dead(reason)) => {
-                tracing::error!(job = received.job.id.as_str(), reason, "a job was put aside as a dead letter");
-                self.put_aside(received, &reason).await
-            }
-            Err(_) => {
-                tracing::error!(job = received.job.id.as_str(), "a delivery broke off inside; it comes again");
-                self.store.keep(&received, self.ambient.now().plus(AFTER_PANIC)).await
-            }
-        };
-        if let Err(error) = given_back {
-            tracing::warn!(%error, "a job could not be given back; it comes again");
-        }
-    }
-
-    async fn put_aside(&self, received: Received, reason: &str) -> Result<(), StoreError> {
-        match self.store.dead(&received, reason, self.ambient.now()).await {
-            Ok(()) => Ok(()),
-            // Not put aside, it must not be forgotten either.
-            Err(_) => self.store.keep(&received, self.ambient.now().plus(AFTER_PANIC)).await,
+            Disposition::KeepUntil(until) => self.store.keep(received, *until).await,
+            Disposition::Dead(reason) => self.store.dead(received, reason, self.ambient.now()).await,
         }
     }
 }

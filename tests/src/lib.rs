@@ -1,4 +1,5 @@
 //! Tests that need more than one crate.
 
+pub mod contract;
 #[cfg(test)]
 mod layers;

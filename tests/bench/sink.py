@@ -1,8 +1,8 @@
 """Where messages end: smtp-sink, counting; and a line of 50 ms in front of it."""
 
 import asyncio
-import re
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -64,7 +64,8 @@ class Latency:
         self.connections = 0
         self._target, self._one_way_s = target, one_way_s
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
         wait(lambda: listens(self.ip, self.port), "the slow line listens", 10)
         self.connections = 0
 
@@ -72,6 +73,10 @@ class Latency:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(asyncio.start_server(self._serve, self.ip, self.port))
         self._loop.run_forever()
+        for task in (tasks := asyncio.all_tasks(self._loop)):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.close()
 
     async def _serve(self, reader, writer):
         self.connections += 1
@@ -111,3 +116,4 @@ class Latency:
 
     def close(self):
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)

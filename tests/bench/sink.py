@@ -67,6 +67,7 @@ class Latency:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         wait(lambda: listens(self.ip, self.port), "the slow line listens", 10)
+        wait(lambda: self.connections == 1, "the slow line answers", 10)
         self.connections = 0
 
     def _run(self):
@@ -87,7 +88,10 @@ class Latency:
             return
         for w in (writer, there_writer):
             w.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.gather(self._carry(reader, there_writer), self._carry(there_reader, writer))
+        try:
+            await asyncio.gather(self._carry(reader, there_writer), self._carry(there_reader, writer))
+        except asyncio.CancelledError:
+            pass  # the line is closed
 
     async def _carry(self, reader, writer):
         """Each piece leaves when its own time has come, not when the one before it has been waited for."""

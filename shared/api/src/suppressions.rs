@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use posthaste_mail::{Address, Lane, MessageId, Tenant, Timestamp};
 use posthaste_pipeline::effect::{Evidence, Reason, Suppression};
-use posthaste_pipeline::intake::{FieldError, read_json};
+use posthaste_pipeline::intake::{Findings, Refusal, read_json};
 use posthaste_pipeline::row::Realm;
 use posthaste_pipeline::view::{EntryView, SuppressionView};
 use posthaste_policy::Category;
@@ -80,7 +80,7 @@ pub(crate) async fn put(mut ask: Ask) -> Answer {
         (false, _) => return Err(unsupported("application/json")),
     };
     let now = ask.now();
-    let entry = request.read(tenant, address, now).map_err(Problem::fields)?;
+    let entry = request.read(tenant, address, now)?;
     let entry = [entry];
     let view = SuppressionView::of(&entry, now)
         .ok_or_else(|| Problem::field("expires_at", "the entry would have ended already"))?;
@@ -91,42 +91,31 @@ pub(crate) async fn put(mut ask: Ask) -> Answer {
 }
 
 impl PutRequest {
-    fn read(self, tenant: Tenant, address: Address, now: Timestamp) -> Result<Suppression, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        let mut wrong = |field: &str, detail: &str| errors.push(FieldError::new(field, detail));
-        let lane =
-            self.lane.as_deref().map(|text| Lane::parse(text).ok_or("expected `transactional` or `bulk`"));
-        let lane = lane.transpose().unwrap_or_else(|detail| none(wrong("lane", detail)));
-        let mut time = |field: &str, text: &Option<String>| {
-            let time = text
-                .as_deref()
-                .map(|text| Timestamp::parse_rfc3339(text).ok_or("expected a time as in RFC 3339"));
-            time.transpose().unwrap_or_else(|detail| none(wrong(field, detail)))
-        };
-        let (expires_at, created_at) =
-            (time("expires_at", &self.expires_at), time("created_at", &self.created_at));
-        let span = self.expires_in.as_deref().map(parse_span).transpose();
-        let expires_in = span.unwrap_or_else(|detail| none(wrong("expires_in", &detail)));
+    fn read(self, tenant: Tenant, address: Address, now: Timestamp) -> Result<Suppression, Refusal> {
+        let mut findings = Findings::default();
+        let time = |text: &String| Timestamp::parse_rfc3339(text).ok_or("expected a time as in RFC 3339");
+        let lane = |text: &String| Lane::parse(text).ok_or("expected `transactional` or `bulk`");
+        let category = |text: &String| Category::parse(text).ok_or("there is no such category");
+        let id = |text: &String| MessageId::parse(text).ok_or("not the id of a message");
+        let lane = findings.take_if("lane", self.lane.as_ref().map(lane));
+        let category = findings.take_if("category", self.category.as_ref().map(category));
+        let expires_at = findings.take_if("expires_at", self.expires_at.as_ref().map(time));
+        let created_at = findings.take_if("created_at", self.created_at.as_ref().map(time));
+        let expires_in = findings.take_if("expires_in", self.expires_in.as_deref().map(parse_span));
+        let message_id = findings.take_if("message_id", self.message_id.as_ref().map(id));
         if self.expires_at.is_some() && self.expires_in.is_some() {
-            wrong("expires_in", "says the same as `expires_at`: give one of them");
+            findings.add("expires_in", "says the same as `expires_at`: give one of them");
         }
-        let category =
-            self.category.as_deref().map(|text| Category::parse(text).ok_or("there is no such category"));
-        let category = category.transpose().unwrap_or_else(|detail| none(wrong("category", detail)));
-        let id =
-            self.message_id.as_deref().map(|text| MessageId::parse(text).ok_or("not the id of a message"));
-        let message_id = id.transpose().unwrap_or_else(|detail| none(wrong("message_id", detail)));
         for (field, text) in [("reason", &self.reason), ("reply", &self.reply), ("note", &self.note)] {
             if text
                 .as_ref()
                 .is_some_and(|text| text.len() > TEXT_OCTETS_MAX || text.chars().any(char::is_control))
             {
-                wrong(field, "too long, or holds control characters");
+                findings
+                    .add(field, format!("longer than {TEXT_OCTETS_MAX} octets, or with control characters"));
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+        findings.verdict()?;
         let (reason, said) = read_reason(self.reason, category);
         Ok(Suppression {
             tenant,
@@ -140,11 +129,6 @@ impl PutRequest {
             evidence: Evidence { message_id, reply: self.reply, note: self.note.or(said) },
         })
     }
-}
-
-/// Says that there is no value, after what is wrong was noted.
-fn none<T>(_noted: ()) -> Option<T> {
-    None
 }
 
 /// A reason by its name, or a person's own words, which are a note.

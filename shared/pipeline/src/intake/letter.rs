@@ -154,9 +154,7 @@ fn check_free_header(name: &str, value: &str, seen: &mut Vec<&'static str>) -> R
     if let Some((_, field)) = HAVE_OWN.iter().find(|(known, _)| named(known)) {
         return Err(format!("use the field `{field}`"));
     }
-    if OURS.iter().any(|known| named(known))
-        || name.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("Content-"))
-    {
+    if OURS.iter().any(&named) || name.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("Content-")) {
         return Err("this field is not the caller's to write".to_owned());
     }
     if let Some(once) = ONCE.into_iter().find(|known| named(known)) {

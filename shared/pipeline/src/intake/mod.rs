@@ -23,13 +23,12 @@ use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row};
 use crate::stores::{Acceptance, Accepted, Intake, Stores};
 
 pub use raw::RawRequest;
-pub use refusal::{FieldError, Refusal};
+pub use refusal::{FieldError, Findings, Refusal};
 pub use request::{
     AttachmentRequest, BATCH_MAX, BatchRequest, HeaderPairs, MailRequest, OneOrMany, read_json,
 };
 
 use letter::Letter;
-use refusal::Findings;
 use wishes::{Wishes, Written};
 
 /// Octets of an idempotency key.

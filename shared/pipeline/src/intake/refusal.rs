@@ -64,26 +64,28 @@ const TOLD_MAX: usize = 20;
 
 /// Collects what is wrong, so that a caller learns it in one go.
 #[derive(Debug, Default)]
-pub(super) struct Findings(Vec<FieldError>);
+pub struct Findings(Vec<FieldError>);
 
 impl Findings {
-    pub(super) fn add(&mut self, field: impl Into<String>, detail: impl Display) {
+    /// One more; past a bound they are not told.
+    pub fn add(&mut self, field: impl Into<String>, detail: impl Display) {
         if self.0.len() < TOLD_MAX {
             self.0.push(FieldError::new(field, detail));
         }
     }
 
     /// The value, or its error as a finding.
-    pub(super) fn take<T>(&mut self, field: &str, result: Result<T, impl Display>) -> Option<T> {
+    pub fn take<T>(&mut self, field: &str, result: Result<T, impl Display>) -> Option<T> {
         result.map_err(|error| self.add(field, error)).ok()
     }
 
     /// The same for what may be absent.
-    pub(super) fn take_if<T>(&mut self, field: &str, result: Option<Result<T, impl Display>>) -> Option<T> {
+    pub fn take_if<T>(&mut self, field: &str, result: Option<Result<T, impl Display>>) -> Option<T> {
         result.and_then(|result| self.take(field, result))
     }
 
-    pub(super) fn verdict(self) -> Result<(), Refusal> {
+    /// Whether all is well.
+    pub fn verdict(self) -> Result<(), Refusal> {
         if self.0.is_empty() { Ok(()) } else { Err(Refusal::Invalid(self.0)) }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod claims;
 mod dial;
+mod history;
 pub mod hold;
 pub mod outcome;
 pub mod pacer;
@@ -140,7 +141,8 @@ impl Inner {
                 if let Some(site) = site {
                     row.site = Some(site.to_owned());
                 }
-                let told: Vec<_> = self.due_recipients(&row).into_iter().map(|at| failure.told(at)).collect();
+                let mut told: Vec<_> = self.due_recipients(&row).into_iter().map(|at| failure.told(at)).collect();
+                self.weigh(&row, &mut told).await;
                 self.settle(&row, job, &told).await
             }
             Some(Claimed::Over(disposition)) => disposition,

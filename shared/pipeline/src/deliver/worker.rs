@@ -137,7 +137,10 @@ impl Inner {
             let inner = self.clone();
             tokio::spawn(async move {
                 let disposition = match told {
-                    Some(told) => inner.settle(&row, &work.job, &told).await,
+                    Some(mut told) => {
+                        inner.weigh(&row, &mut told).await;
+                        inner.settle(&row, &work.job, &told).await
+                    }
                     // The row is somebody else's by now: this job is stale.
                     None => Disposition::Done,
                 };

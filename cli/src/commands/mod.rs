@@ -65,7 +65,11 @@ impl Command {
 
 /// Where the local host runs: a worker for each core.
 fn host_runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    /// Threads for what blocks: more than the store has reading connections, and room to build large letters beside
+    /// them. Each keeps memory of its own for good, and tokio's own bound is 512.
+    const BLOCKING_THREADS: usize = 6;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).enable_all().build();
     runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))
 }
 

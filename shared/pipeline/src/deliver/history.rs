@@ -45,13 +45,17 @@ impl Inner {
         for id in found.ids.iter().filter(|id| **id != row.key.message) {
             let rows = self.stores.ledger.message(&row.tenant, id).await?;
             let same_realm = rows.iter().filter(|other| other.facts.realm == row.facts.realm);
-            for other in same_realm.flat_map(|other| &other.recipients).filter(|r| r.address.folded() == folded) {
+            for other in
+                same_realm.flat_map(|other| &other.recipients).filter(|r| r.address.folded() == folded)
+            {
                 if let Outcome::Final { end: End::Delivered, at, .. } = &other.outcome {
                     let ago = now.since(*at);
                     history.delivered_ago = Some(history.delivered_ago.map_or(ago, |known| known.min(ago)));
                 }
                 let full = |a: &&Attempt| {
-                    a.verdict.category == Category::MailboxFull && a.verdict.action == Action::Bounce && a.at >= full_since
+                    a.verdict.category == Category::MailboxFull
+                        && a.verdict.action == Action::Bounce
+                        && a.at >= full_since
                 };
                 history.full_times += u32::from(other.attempts.iter().any(|a| full(&a)));
             }

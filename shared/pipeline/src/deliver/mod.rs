@@ -141,7 +141,8 @@ impl Inner {
                 if let Some(site) = site {
                     row.site = Some(site.to_owned());
                 }
-                let mut told: Vec<_> = self.due_recipients(&row).into_iter().map(|at| failure.told(at)).collect();
+                let due = self.due_recipients(&row);
+                let mut told: Vec<_> = due.into_iter().map(|at| failure.told(at)).collect();
                 self.weigh(&row, &mut told).await;
                 self.settle(&row, job, &told).await
             }

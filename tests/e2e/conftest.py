@@ -38,6 +38,19 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"{server.folder.name} said", server.tail()))
 
 
+@pytest.fixture
+def tell(record_property):
+    """Says a measured fact in the summary, from whichever process the test ran in."""
+    return lambda text: record_property("fact", text)
+
+
+def pytest_terminal_summary(terminalreporter):
+    for report in terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", []):
+        for name, text in report.user_properties:
+            if name == "fact":
+                terminalreporter.write_line(f"measured: {text}")
+
+
 def pytest_sessionfinish(session, exitstatus):
     """Where everything can be installed, a test that was skipped is a test that failed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

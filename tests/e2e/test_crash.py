@@ -12,12 +12,13 @@ from harness.wait import until
 SUBMISSIONS = 500
 THREADS = 8
 KILLS = 3
-# The window is from the final dot's line to our settlement; what the receiver's clock, ours and the kill's own
-# delivery differ by lies within this.
+# The window is from the final dot's line to our settlement, which a disk under load makes long.
 WINDOW_S = 1.0
+# What was on the wire at the kill is read by the receiver a little later.
+LATE_S = 0.5
 
 
-def test_every_202_is_delivered_whatever_is_killed(world, capsys):
+def test_every_202_is_delivered_whatever_is_killed(world, tell):
     mx = world.receiver("mx1.example.net", "example.net", dot=lambda s, m: time.sleep(0.02))
     server = world.server()
     url = [server.api.url]
@@ -70,10 +71,9 @@ def test_every_202_is_delivered_whatever_is_killed(world, capsys):
         server.api.follow(id, "delivered")
     copies = {s: c for s, c in numbers().items() if c > 1}
     for subject in copies:
-        first = min(m.at for m in mx.taken if m.header("Subject") == subject)
-        assert any(first - WINDOW_S <= kill <= first + WINDOW_S for kill in kills), (
-            f"{subject} came {copies[subject]} times, and no kill fell into its window")
-    assert sum(c - 1 for c in copies.values()) <= KILLS * 10, "more copies than connections at the kills"
-    with capsys.disabled():
-        print(f"\n{SUBMISSIONS} submissions, {KILLS} kills: {len(accepted)} accepted, {len(numbers())} delivered, "
-              f"{sum(copies.values()) - len(copies)} copies, all in the window")
+        # Every copy but the last was lost to a kill that came after its dot, before it was written down.
+        for at in sorted(m.at for m in mx.taken if m.header("Subject") == subject)[:-1]:
+            assert any(at - LATE_S <= kill <= at + WINDOW_S for kill in kills), (
+                f"{subject} came {copies[subject]} times, and no kill fell into its window")
+    tell(f"{SUBMISSIONS} submissions, {KILLS} kills: {len(accepted)} accepted, {len(numbers())} delivered, "
+         f"{sum(copies.values()) - len(copies)} copies, all in the window")

@@ -1,5 +1,5 @@
-//! How much the store takes: accept, claim, settle with an event, acknowledge, each awaited on its own, 10 KB a
-//! message. Prints one line a number of clients: messages a second and CPU seconds per 1,000.
+//! How much the store takes: accept, claim, settle with an event, acknowledge, 10 KB a message; each operation awaited
+//! on its own, and with deliveries in batches, as a host does them. Prints messages a second and CPU seconds per 1,000.
 //!
 //! `cargo run --release -p posthaste-embedded --example store [MESSAGES [DIRECTORY]]`
 
@@ -30,15 +30,19 @@ async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let messages = arguments.next().map_or(Ok(20_000), |text| text.parse())?;
     let directory = arguments.next().map_or_else(|| std::env::temp_dir().join("store-bench"), PathBuf::from);
-    for clients in [20, 64] {
+    for way in [Way::OneByOne { clients: 20 }, Way::OneByOne { clients: 64 }, Way::InBatches { clients: 20 }]
+    {
         let _ = std::fs::remove_dir_all(&directory);
         let store = Embedded::open(&directory, Options::default())?;
         let (began, cpu) = (Instant::now(), cpu_seconds()?);
-        run(&store, clients, messages).await?;
+        match way {
+            Way::OneByOne { clients } => one_by_one(&store, clients, messages).await?,
+            Way::InBatches { clients } => in_batches(&store, clients, messages).await?,
+        }
         store.flush().await?;
         let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
         println!(
-            "{clients} clients: {:.0} messages/s, {:.3} CPU s per 1,000, {} KB resident",
+            "{way:?}: {:.0} messages/s, {:.3} CPU s per 1,000, {} KB resident",
             messages as f64 / took,
             cpu * 1_000.0 / messages as f64,
             resident_kb()?,
@@ -49,19 +53,35 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run(store: &Embedded, clients: usize, messages: usize) -> Result<(), Failure> {
-    let body = Bytes::from(vec![b'x'; BODY_OCTETS]);
+/// Who does what at once.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// Each client accepts a message, then delivers one: every operation is its own.
+    OneByOne { clients: usize },
+    /// Clients accept one by one; beside them messages are delivered 32 at a time.
+    InBatches { clients: usize },
+}
+
+/// Does `work` with the numbers below `messages`, so many at once.
+async fn side_by_side<F>(
+    clients: usize,
+    messages: usize,
+    work: impl Fn(usize) -> F + Clone + Send + 'static,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>> + Send,
+{
     let given = Arc::new(AtomicUsize::new(0));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..clients {
-        let (store, body, given) = (store.clone(), body.clone(), given.clone());
+        let (given, work) = (given.clone(), work.clone());
         tasks.spawn(async move {
             loop {
                 let n = given.fetch_add(1, Ordering::Relaxed);
                 if n >= messages {
                     return Ok::<_, Failure>(());
                 }
-                one(&store, n, &body).await?;
+                work(n).await?;
             }
         });
     }
@@ -71,32 +91,89 @@ async fn run(store: &Embedded, clients: usize, messages: usize) -> Result<(), Fa
     Ok(())
 }
 
-/// Accepts one message and delivers one, as likely another's.
-async fn one(store: &Embedded, n: usize, body: &Bytes) -> Result<(), Failure> {
+async fn one_by_one(store: &Embedded, clients: usize, messages: usize) -> Result<(), Failure> {
+    let (store, body) = (store.clone(), Bytes::from(vec![b'x'; BODY_OCTETS]));
+    side_by_side(clients, messages, move |n| {
+        let (store, body) = (store.clone(), body.clone());
+        async move {
+            accept(&store, n, &body).await?;
+            let received = store.receive(Lane::Transactional, NOW, 1).await?;
+            if received.is_empty() {
+                return Err("no job".into());
+            }
+            deliver(&store, received).await
+        }
+    })
+    .await
+}
+
+async fn in_batches(store: &Embedded, clients: usize, messages: usize) -> Result<(), Failure> {
+    let delivering = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let mut delivered = 0;
+            let mut batches = tokio::task::JoinSet::new();
+            while delivered < messages {
+                let received = store.receive(Lane::Transactional, NOW, 32).await?;
+                if received.is_empty() {
+                    store.arrival(Lane::Transactional).await;
+                    continue;
+                }
+                delivered += received.len();
+                let store = store.clone();
+                batches.spawn(async move { deliver(&store, received).await });
+                if batches.len() >= 4 {
+                    batches.join_next().await.transpose()?.transpose()?;
+                }
+            }
+            while let Some(done) = batches.join_next().await {
+                done??;
+            }
+            Ok::<_, Failure>(())
+        }
+    });
+    let (accepting, body) = (store.clone(), Bytes::from(vec![b'x'; BODY_OCTETS]));
+    side_by_side(clients, messages, move |n| {
+        let (store, body) = (accepting.clone(), body.clone());
+        async move { accept(&store, n, &body).await }
+    })
+    .await?;
+    delivering.await?
+}
+
+async fn accept(store: &Embedded, n: usize, body: &Bytes) -> Result<(), Failure> {
     let (row, job) = submission(n)?;
     let accepted = store.accept(vec![Acceptance { row, message: body.clone(), job: Some(job) }]).await?;
-    if accepted != [Accepted::New] {
-        return Err(format!("{accepted:?}").into());
+    if accepted == [Accepted::New] { Ok(()) } else { Err(format!("{accepted:?}").into()) }
+}
+
+/// Claims, reads, settles and acknowledges a batch.
+async fn deliver(store: &Embedded, received: Vec<Received>) -> Result<(), Failure> {
+    let keys: Vec<PartKey> = received.iter().map(|received| received.job.key.clone()).collect();
+    let mut rows: Vec<Row> = store.read(&keys).await?.into_iter().flatten().collect();
+    for (row, received) in rows.iter_mut().zip(&received) {
+        row.state = State::Sending;
+        row.by = Some(received.job.id.clone());
+        row.lease = NOW.plus(Duration::from_secs(60));
     }
-    let Some(Received { receipt, job }) = store.receive(Lane::Transactional, NOW, 1).await?.pop() else {
-        return Err("no job".into());
-    };
-    let Some(mut row) = store.read(std::slice::from_ref(&job.key)).await?.pop().flatten() else {
-        return Err("no row".into());
-    };
-    row.state = State::Sending;
-    row.by = Some(job.id.clone());
-    row.lease = NOW.plus(Duration::from_secs(60));
-    row.wake = None;
-    write(store, &mut row, Vec::new()).await?;
-    if store.open(&row.facts.spool).await?.map(|body| body.len()) != Some(BODY_OCTETS) {
-        return Err("no message".into());
+    write(store, &mut rows, |_| Vec::new()).await?;
+    for row in &mut rows {
+        if store.open(&row.facts.spool).await?.map(|body| body.len()) != Some(BODY_OCTETS) {
+            return Err("no message".into());
+        }
+        row.state = State::Done;
+        row.wake = None;
+        let by = row.by.take();
+        row.recipients[0].outcome = Outcome::Final { end: End::Delivered, by, at: NOW, copies: 0 };
     }
-    row.state = State::Done;
-    row.recipients[0].outcome =
-        Outcome::Final { end: End::Delivered, by: Some(job.id.clone()), at: NOW, copies: 0 };
-    let event = Event {
-        event_id: EventId::derived(&[job.id.as_str().as_bytes()]),
+    write(store, &mut rows, |row| vec![Effect::Event(Box::new(delivered(row)))]).await?;
+    store.ack(received.iter().map(|received| received.receipt));
+    Ok(())
+}
+
+fn delivered(row: &Row) -> Event {
+    Event {
+        event_id: EventId::derived(&[row.key.message.as_str().as_bytes()]),
         kind: EventKind::Delivered,
         tenant: row.tenant.clone(),
         message_id: row.key.message.clone(),
@@ -106,18 +183,25 @@ async fn one(store: &Embedded, n: usize, body: &Bytes) -> Result<(), Failure> {
         at: NOW,
         attempt: None,
         next_attempt_at: None,
-    };
-    write(store, &mut row, vec![Effect::Event(Box::new(event))]).await?;
-    store.ack([receipt]);
-    Ok(())
+    }
 }
 
-async fn write(store: &Embedded, row: &mut Row, effects: Vec<Effect>) -> Result<(), Failure> {
-    let step = Step { expect: row.version, row: row.clone(), effects };
-    row.version += 1;
-    match store.apply(vec![step]).await?.as_slice() {
-        [Applied::Yes] => Ok(()),
-        other => Err(format!("{other:?}").into()),
+async fn write(
+    store: &Embedded,
+    rows: &mut [Row],
+    effects: impl Fn(&Row) -> Vec<Effect>,
+) -> Result<(), Failure> {
+    let mut steps = Vec::with_capacity(rows.len());
+    for row in rows {
+        let expect = row.version;
+        row.version += 1;
+        steps.push(Step { expect, row: row.clone(), effects: effects(row) });
+    }
+    let applied = store.apply(steps).await?;
+    if applied.iter().all(|applied| *applied == Applied::Yes) {
+        Ok(())
+    } else {
+        Err(format!("{applied:?}").into())
     }
 }
 

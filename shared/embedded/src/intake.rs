@@ -34,8 +34,9 @@ impl Submitted {
             self.row.row.facts.spool,
             &*self.message
         ])?;
-        tx.bodies.push((self.row.row.clone(), self.message.clone()));
+        // Without a job it is not to be sent soon.
         if let Some((job, doc)) = &self.job {
+            tx.bodies.push((self.row.row.clone(), self.message.clone()));
             queue::put(tx, job, doc)?;
         }
         Ok(Accepted::New)

@@ -27,6 +27,8 @@ mod rows;
 mod schema;
 mod suppressions;
 mod takeover;
+#[cfg(test)]
+mod tests;
 mod wakes;
 mod writer;
 

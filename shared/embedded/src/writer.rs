@@ -226,6 +226,8 @@ impl Desk {
     ) -> Option<oneshot::Sender<Result<(), StoreError>>> {
         let mut closing = None;
         while let Some(first) = receiver.blocking_recv() {
+            // Those just answered may be about to ask again: let them run, if anybody is waiting for a processor.
+            std::thread::yield_now();
             let mut group = Vec::new();
             let mut octets = 0;
             let mut next = Some(first);

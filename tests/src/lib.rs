@@ -3,3 +3,5 @@
 pub mod contract;
 #[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod simulation;

@@ -139,7 +139,7 @@ pub struct Row {
     pub seq: u32,
     /// +1 with each claim: tells the holder of a lapsed lease that it is one.
     pub claim: u32,
-    /// The job that holds it while sending, that split it, or that tells of an end a caller made.
+    /// The job that holds it while sending, or that split it.
     pub by: Option<JobId>,
     /// Until when the holder has it; the epoch when nobody has.
     pub lease: Timestamp,
@@ -147,8 +147,8 @@ pub struct Row {
     pub due: Timestamp,
     /// Whether a job is out for it or the row alone waits.
     pub promise: Promise,
-    /// When the clock has to look after it. Every row that is not final has one, and one that a caller has ended,
-    /// until what follows is out.
+    /// When the clock has to look after it. Every row that is not final has one, and one that is, while something
+    /// of it may be untold.
     pub wake: Option<Timestamp>,
     /// When it gives up.
     pub expires: Timestamp,
@@ -212,6 +212,10 @@ pub struct Settled {
     pub seq: u32,
     /// When.
     pub at: Timestamp,
+    /// The job that sees to what follows: the one that settled, or one that took it over. None: nobody does yet,
+    /// since a caller settled it, or a job that had been acknowledged by then.
+    #[serde(default)]
+    pub teller: Option<JobId>,
 }
 
 /// Settlements remembered: a job that comes back later than this many is dropped as stale.
@@ -328,9 +332,14 @@ impl Row {
         &self.key.message
     }
 
-    /// The latest settlement a job left here, if it is remembered.
-    pub fn settlement_of(&self, job: &JobId) -> Option<&Settled> {
-        self.settlements.iter().rev().find(|settled| settled.job == *job)
+    /// Whether a job settled something here, or sees to what follows a settlement, as far as is remembered.
+    pub fn is_told_by(&self, job: &JobId) -> bool {
+        self.settlements.iter().any(|settled| settled.job == *job || settled.teller.as_ref() == Some(job))
+    }
+
+    /// Whether there is a settlement that nobody sees to.
+    pub fn is_untold(&self) -> bool {
+        self.settlements.iter().any(|settled| settled.teller.is_none())
     }
 }
 

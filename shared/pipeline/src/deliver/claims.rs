@@ -11,7 +11,7 @@ use super::{Disposition, Inner};
 use crate::ambient::Ambient;
 use crate::effect::{Effect, Step, Suppression};
 use crate::machine::{
-    Barred, Claim, LEASE, Pace, Situation, Told, claim, follow, is_settled, settle, settle_late,
+    Barred, Claim, LEASE, Pace, Situation, Told, claim, follow, settle, settle_late, told_of,
 };
 use crate::row::{Dot, Job, Row, State};
 use crate::stores::{Applied, Hold, StoreError, Stores, obeys};
@@ -226,8 +226,8 @@ impl Claims {
         let mut known = row.clone();
         for wait in SETTLE_TRIES {
             match self.settle_once(&mut known, job, claim, told, jitter).await {
-                Ok(true) => return Disposition::Done,
-                Ok(false) => {}
+                Ok(Some(disposition)) => return disposition,
+                Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, message_id = %job.key.message, "the store could not settle; trying again");
                     tokio::time::sleep(wait).await;
@@ -237,7 +237,7 @@ impl Claims {
         Disposition::KeepUntil(self.ambient.now().plus(LEASE))
     }
 
-    /// Whether it is settled; if not, `known` is the row as it is now.
+    /// What becomes of the job once it is settled; none: `known` is the row as it is now, and it is to be tried again.
     async fn settle_once(
         &self,
         known: &mut Row,
@@ -245,27 +245,34 @@ impl Claims {
         claim: u32,
         told: &[Told],
         jitter: f64,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Disposition>, StoreError> {
         let now = self.ambient.now();
         let mut fresh = || self.ambient.job_id();
-        if is_settled(known, job, claim) {
-            // Written before, its answer lost: what follows may not have been done.
-            let effects = follow(known, &job.id, now, &mut fresh);
-            self.stores.ledger.perform(effects).await?;
-            return Ok(true);
-        }
         let policy = self.ambient.policy.get();
         let pace = Pace { retry: policy.retry(known.facts.lane), jitter };
         let step = settle(known, job, claim, told, &pace, now, &mut fresh)
             .or_else(|| settle_late(known, job, claim, told, now, &mut fresh));
-        let Some(step) = step else { return Ok(true) };
+        let Some(step) = step else {
+            // This claim's settlement was written and its answer lost, or another copy of the job was first and may
+            // be dead: who acknowledges a job sees that what it settled is told.
+            if known.is_told_by(&job.id) {
+                let effects = follow(known, &job.id, now, &mut fresh);
+                self.stores.ledger.perform(effects).await?;
+            }
+            return Ok(Some(given_back(known, job)));
+        };
+        let written = step.row.clone();
         if self.stores.ledger.apply(vec![step]).await? == [Applied::Yes] {
-            return Ok(true);
+            if let Some(told) = told_of(&written) {
+                // Where this is stale somebody has taken it over.
+                self.stores.ledger.apply(vec![told]).await?;
+            }
+            return Ok(Some(given_back(&written, job)));
         }
-        if let Some(Some(row)) = self.stores.ledger.read(&[job.key.clone()]).await?.pop() {
+        if let Some(Some(row)) = self.stores.ledger.read(std::slice::from_ref(&job.key)).await?.pop() {
             *known = row;
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Extends the lease of a row that is being sent, and writes down that its dot is near if asked. Whether the row
@@ -283,7 +290,7 @@ impl Claims {
                 *row = written;
                 return Ok(true);
             }
-            let now = self.stores.ledger.read(&[row.key.clone()]).await?.pop().flatten();
+            let now = self.stores.ledger.read(std::slice::from_ref(&row.key)).await?.pop().flatten();
             match now {
                 Some(now)
                     if now.state == State::Sending
@@ -318,5 +325,14 @@ impl Claims {
         let holds = Arc::new(self.stores.controls.holds().await?);
         *self.holds.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, holds.clone()));
         Ok(holds)
+    }
+}
+
+/// A job is done, unless another copy of it has the row: acknowledging one must not take the other along.
+fn given_back(row: &Row, job: &Job) -> Disposition {
+    if row.state == State::Sending && row.by.as_ref() == Some(&job.id) {
+        Disposition::KeepUntil(row.lease)
+    } else {
+        Disposition::Done
     }
 }

@@ -2,7 +2,7 @@
 
 use posthaste_mail::{JobId, Timestamp};
 
-use super::effects::{conclude, follow, split};
+use super::effects::{conclude, follow};
 use super::{CRASHES_MAX, LEASE};
 use crate::effect::{Effect, Step};
 use crate::row::{Cancel, Dot, End, Job, Promise, Row, SETTLEMENTS_KEPT, Settled, State};
@@ -63,16 +63,17 @@ pub fn claim(row: Option<&Row>, job: &Job, situation: &mut Situation<'_>) -> Cla
             lapsed(row, job, situation)
         };
     }
-    if row.settlement_of(&job.id).is_some() {
+    if row.is_told_by(&job.id) || (mine && row.state == State::Split) {
         return Claim::Replay(follow(row, &job.id, situation.now, situation.fresh));
     }
     if job.seq < row.seq {
         return Claim::Drop;
     }
     match row.state {
-        State::Split if mine => Claim::Replay(split(row, situation.now, situation.fresh)),
+        State::Split | State::Done if row.is_untold() => Claim::Settle(taken_over(row, job, situation)),
         State::Split | State::Done => Claim::Drop,
-        State::Sending if situation.now < row.lease => Claim::Drop,
+        // It may be all there is when the holder turns out to be dead.
+        State::Sending if situation.now < row.lease => Claim::KeepUntil(row.lease),
         State::Sending => lapsed(row, job, situation),
         State::Queued | State::Waiting => open(row, job, situation),
     }
@@ -100,7 +101,7 @@ fn open(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
         head.by = Some(job.id.clone());
         head.wake = None;
         head.hold = None;
-        let effects = split(&head, now, situation.fresh);
+        let effects = follow(&head, &job.id, now, situation.fresh);
         return Claim::Settle(head.step(effects));
     }
     start(row, job, 0, situation)
@@ -114,8 +115,7 @@ fn held(row: &Row, job: &Job, hold: &str, now: Timestamp) -> Step {
     next.promise = Promise::Parked;
     next.wake = Some(row.expires);
     next.hold = Some(hold.to_owned());
-    let seq = next.seq;
-    next.remember(&job.id, 0, seq, now);
+    next.remember(job, 0, now);
     next.step(Vec::new())
 }
 
@@ -126,8 +126,7 @@ fn released(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Step {
     next.hold = None;
     next.seq += 1;
     next.wait_until(row.due, now);
-    let seq = next.seq;
-    next.remember(&job.id, 0, seq, now);
+    next.remember(job, 0, now);
     let effects = follow(&next, &job.id, now, situation.fresh);
     next.step(effects)
 }
@@ -186,7 +185,7 @@ fn start(row: &Row, job: &Job, crashes: u8, situation: &mut Situation<'_>) -> Cl
         return Claim::Run(next.step(Vec::new()));
     }
     // Should another job take the row over, this one has to find what it ended.
-    next.remember(&job.id, 0, 0, now);
+    next.remember(job, 0, now);
     let effects = follow(&next, &job.id, now, situation.fresh);
     Claim::Run(next.step(effects))
 }
@@ -203,10 +202,18 @@ fn end_all(row: &Row, job: &Job, end: End, situation: &mut Situation<'_>) -> Cla
 fn over(mut row: Row, job: &Job, situation: &mut Situation<'_>) -> Step {
     let now = situation.now;
     row.leave_with_rest(now);
-    let seq = row.seq;
-    row.remember(&job.id, 0, seq, now);
+    row.remember(job, 0, now);
     let effects = follow(&row, &job.id, now, situation.fresh);
     row.step(effects)
+}
+
+/// An end that nobody has told of for certain: this job does.
+fn taken_over(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Step {
+    let mut next = row.clone();
+    next.take_over(&job.id);
+    next.wake = None;
+    let effects = follow(&next, &job.id, situation.now, situation.fresh);
+    next.step(effects)
 }
 
 /// A row that keeps killing its senders waits for a person, and expires if none comes.
@@ -219,18 +226,35 @@ fn poison(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
     next.due = next.expires;
     next.promise = Promise::Parked;
     next.wake = Some(next.expires);
-    let seq = next.seq;
-    next.remember(&job.id, 0, seq, now);
+    next.remember(job, 0, now);
     let effects = follow(&next, &job.id, now, situation.fresh);
     Claim::Settle(next.step(effects))
 }
 
 impl Row {
-    /// Names in the row the job that settled something there.
-    pub(super) fn remember(&mut self, job: &JobId, claim: u32, seq: u32, at: Timestamp) {
+    /// Names in the row the job that settled something there now; it sees to what nobody did before, too.
+    pub(super) fn remember(&mut self, job: &Job, claim: u32, at: Timestamp) {
+        self.take_over(&job.id);
+        let (seq, teller) = (self.seq, Some(job.id.clone()));
+        self.push_settled(Settled { job: job.id.clone(), claim, seq, at, teller });
+    }
+
+    /// Names whoever settled something in the row without a job that would come again to tell of it.
+    pub(super) fn remember_untold(&mut self, name: &JobId, claim: u32, at: Timestamp) {
+        self.push_settled(Settled { job: name.clone(), claim, seq: 0, at, teller: None });
+    }
+
+    /// From now on this job sees to every settlement that nobody sees to.
+    pub(super) fn take_over(&mut self, job: &JobId) {
+        for settled in self.settlements.iter_mut().filter(|settled| settled.teller.is_none()) {
+            settled.teller = Some(job.clone());
+        }
+    }
+
+    fn push_settled(&mut self, settled: Settled) {
         if self.settlements.len() >= SETTLEMENTS_KEPT {
             self.settlements.remove(0);
         }
-        self.settlements.push(Settled { job: job.clone(), claim, seq, at });
+        self.settlements.push(settled);
     }
 }

@@ -27,7 +27,7 @@ pub fn overdue(row: &Row, now: Timestamp, fresh: JobId) -> Option<Overdue> {
     match row.state {
         State::Queued | State::Waiting => Some(waiting(row, now, fresh)),
         State::Sending => Some(sending(row, now, fresh)),
-        State::Split | State::Done => ended(row, now),
+        State::Split | State::Done => Some(ended(row, now, fresh)),
     }
 }
 
@@ -55,10 +55,14 @@ fn sending(row: &Row, now: Timestamp, fresh: JobId) -> Overdue {
     Overdue { job, step: next.step(Vec::new()) }
 }
 
-/// A caller ended it and was gone before all that follows was told: the job of that end tells it.
-fn ended(row: &Row, now: Timestamp) -> Option<Overdue> {
-    let job = Job { due: now, ..row.job(row.by.clone()?) };
+/// Whoever ended it was gone before all that follows was told: a job takes that over.
+fn ended(row: &Row, now: Timestamp, fresh: JobId) -> Overdue {
     let mut next = row.clone();
-    next.wake = None;
-    Some(Overdue { job: Some(job), step: next.step(Vec::new()) })
+    if !row.is_untold() {
+        next.wake = None;
+        return Overdue { job: None, step: next.step(Vec::new()) };
+    }
+    let since = row.settlements.iter().map(|settled| settled.at).max().unwrap_or(now);
+    next.wake = Some(now.plus(JOB_LOST_AFTER.max(now.since(since))));
+    Overdue { job: Some(Job { due: now, ..row.job(fresh) }), step: next.step(Vec::new()) }
 }

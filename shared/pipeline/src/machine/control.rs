@@ -1,14 +1,14 @@
 //! What callers may ask of a row: an end, or another try now.
 //!
 //! No job drives what follows a caller's end, so its row keeps a wake until all of it is told: should the caller's
-//! process die in between, the clock sends the job under whose name the end was made, and that job replays it.
+//! process die in between, the clock sends a job that takes it over.
 
 use std::time::Duration;
 
 use posthaste_mail::{Address, JobId, Timestamp};
 
 use super::JOB_LOST_AFTER;
-use super::effects::{cancelled, event_of, follow, split};
+use super::effects::{cancelled, ended_part, event_of, follow};
 use crate::effect::{Effect, Step};
 use crate::row::{Cancel, End, Outcome, Promise, Recipient, Row, State};
 
@@ -23,7 +23,7 @@ pub enum CancelStep {
     TooLate,
 }
 
-/// Ends what is not delivered yet, under the name of the job `fresh`.
+/// Ends what is not delivered yet, under the name `fresh`.
 pub fn cancel(row: &Row, now: Timestamp, fresh: JobId) -> CancelStep {
     match row.state {
         State::Done | State::Split => CancelStep::TooLate,
@@ -39,15 +39,10 @@ pub fn cancel(row: &Row, now: Timestamp, fresh: JobId) -> CancelStep {
             next.cancel = Cancel::Asked;
             next.by = Some(fresh.clone());
             next.hold = None;
-            next.wake = Some(now.plus(JOB_LOST_AFTER));
-            let effects = split(&next, now, &mut || fresh.clone());
-            CancelStep::Now(next.step(effects))
+            CancelStep::Now(untold(next, fresh, now))
         }
         State::Queued | State::Waiting => {
-            let mut next = cancelled(row.clone(), &fresh, now);
-            next.wake = Some(now.plus(JOB_LOST_AFTER));
-            let effects = follow(&next, &fresh, now, &mut || fresh.clone());
-            CancelStep::Now(next.step(effects))
+            CancelStep::Now(untold(cancelled(row.clone(), &fresh, now), fresh, now))
         }
     }
 }
@@ -55,19 +50,32 @@ pub fn cancel(row: &Row, now: Timestamp, fresh: JobId) -> CancelStep {
 /// Writes a part that its head has not written yet, and never will: as cancelled. None where the head has no such
 /// part.
 pub fn cancel_absent(head: &Row, number: usize, now: Timestamp, fresh: JobId) -> Option<Step> {
-    let mut part = cancelled(head.part(number, now)?, &fresh, now);
-    part.wake = Some(now.plus(JOB_LOST_AFTER));
-    let effects = follow(&part, &fresh, now, &mut || fresh.clone());
-    Some(Step { expect: 0, row: part, effects })
+    // Where the head itself was cancelled whoever tells of it tells of this part too: as the same end.
+    let (part, name) = match (ended_part(head, number), &head.by) {
+        (Some(part), Some(by)) => (part, by.clone()),
+        _ => (cancelled(head.part(number, now)?, &fresh, now), fresh),
+    };
+    let step = untold(part, name, now);
+    Some(Step { expect: 0, row: Row { version: 1, ..step.row }, effects: step.effects })
 }
 
-/// What follows a caller's end is out: nobody has to look after the row any more. None where nobody does.
+/// The step that ends a row under a name, with what follows told by whoever writes it, or else by the clock's doing.
+fn untold(mut row: Row, name: JobId, now: Timestamp) -> Step {
+    row.wake = Some(now.plus(JOB_LOST_AFTER));
+    row.remember_untold(&name, 0, now);
+    let effects = follow(&row, &name, now, &mut || name.clone());
+    row.step(effects)
+}
+
+/// All that follows the settlement this row was written with is out: nobody has to see to it any more. None where
+/// somebody does already.
 pub fn told_of(row: &Row) -> Option<Step> {
-    if !matches!(row.state, State::Done | State::Split) || row.wake.is_none() {
-        return None;
-    }
     let mut next = row.clone();
-    next.wake = None;
+    let settled = next.settlements.last_mut().filter(|settled| settled.teller.is_none())?;
+    settled.teller = Some(settled.job.clone());
+    if matches!(next.state, State::Done | State::Split) && !next.is_untold() {
+        next.wake = None;
+    }
     Some(next.step(Vec::new()))
 }
 

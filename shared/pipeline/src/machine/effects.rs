@@ -8,63 +8,82 @@ use super::CRASHES_MAX;
 use crate::effect::{DeadLetter, Effect, Event, EventKind, Evidence, Reason, Suppression};
 use crate::row::{Attempt, Cancel, End, Outcome, Promise, Recipient, Row, Settled, State};
 
-/// Everything that follows what one job settled: suppressions, then the successor, then events.
+/// Everything that follows what one job settled, or sees to: suppressions, then the successor, then events. Of a
+/// head: its parts.
 pub fn follow(row: &Row, job: &JobId, now: Timestamp, fresh: &mut dyn FnMut() -> JobId) -> Vec<Effect> {
+    if row.state == State::Split {
+        return split(row, now, fresh);
+    }
+    let mut names = vec![job];
+    for settled in row.settlements.iter().filter(|settled| settled.teller.as_ref() == Some(job)) {
+        if !names.contains(&&settled.job) {
+            names.push(&settled.job);
+        }
+    }
     let mut effects = Vec::new();
     let mut events = Vec::new();
     for recipient in &row.recipients {
-        if let Some(attempt) = latest_by(recipient, job) {
-            effects.extend(suppression(row, recipient, attempt));
-        }
-        events.extend(event_of(row, recipient, job));
-    }
-    // Only while nothing came after it: another successor would die by its seq anyway.
-    let future = row.settlements.iter().rev().find(|settled| settled.job == *job && settled.seq == row.seq);
-    if let Some(settled) = future.filter(|_| row.state == State::Waiting) {
-        match row.promise {
-            Promise::Job => {
-                let mut job = row.job(fresh());
-                job.due = job.due.max(now);
-                effects.push(Effect::Job(job));
+        for name in &names {
+            if let Some(attempt) = latest_by(recipient, name) {
+                effects.extend(suppression(row, recipient, attempt));
             }
-            Promise::Parked if row.crashes >= CRASHES_MAX => effects.push(dead_letter(row, settled)),
-            Promise::Parked => {}
+            events.extend(event_of(row, recipient, name));
         }
     }
+    effects.extend(future(row, job, now, fresh));
     effects.extend(events);
     effects
 }
 
+/// The job that comes next, or the word that none does. Only while nothing came after the settlement: another
+/// successor would die by its seq anyway.
+fn future(row: &Row, job: &JobId, now: Timestamp, fresh: &mut dyn FnMut() -> JobId) -> Option<Effect> {
+    if row.state != State::Waiting {
+        return None;
+    }
+    let settled = row.settlements.iter().rev().find(|s| s.job == *job && s.seq == row.seq)?;
+    match row.promise {
+        Promise::Job => {
+            let mut job = row.job(fresh());
+            job.due = job.due.max(now);
+            Some(Effect::Job(job))
+        }
+        Promise::Parked if row.crashes >= CRASHES_MAX => Some(dead_letter(row, settled)),
+        Promise::Parked => None,
+    }
+}
+
 /// The parts of a head: each with its job, or each ended when the head was.
-pub(super) fn split(head: &Row, now: Timestamp, fresh: &mut dyn FnMut() -> JobId) -> Vec<Effect> {
+fn split(head: &Row, now: Timestamp, fresh: &mut dyn FnMut() -> JobId) -> Vec<Effect> {
     let mut effects = Vec::with_capacity(2 * head.parts.len());
-    for part in (1..=head.parts.len()).filter_map(|number| head.part(number, now)) {
-        match (head.cancel, &head.by) {
-            (Cancel::Asked, Some(by)) => {
-                let part = cancelled(part, by, now);
-                let events = follow(&part, by, now, fresh);
-                effects.push(Effect::Row(Box::new(part)));
-                effects.extend(events);
-            }
-            _ => {
-                let job = (part.promise == Promise::Job).then(|| part.job(fresh()));
-                effects.push(Effect::Row(Box::new(part)));
-                effects.extend(job.map(Effect::Job));
-            }
+    for number in 1..=head.parts.len() {
+        if let Some(part) = ended_part(head, number) {
+            let by = &head.by;
+            let events = by.iter().flat_map(|by| follow(&part, by, now, fresh)).collect::<Vec<_>>();
+            effects.push(Effect::Row(Box::new(part)));
+            effects.extend(events);
+        } else if let Some(part) = head.part(number, now) {
+            let job = (part.promise == Promise::Job).then(|| part.job(fresh()));
+            effects.push(Effect::Row(Box::new(part)));
+            effects.extend(job.map(Effect::Job));
         }
     }
     effects
 }
 
-/// The row with every open recipient cancelled under the name of `by`.
-pub(super) fn cancelled(mut row: Row, by: &JobId, now: Timestamp) -> Row {
+/// A part of a cancelled head: ended when the head was and under the same name, however often it is written.
+pub(super) fn ended_part(head: &Row, number: usize) -> Option<Row> {
+    let by = head.by.as_ref().filter(|_| head.cancel == Cancel::Asked)?;
+    let settled = head.settlements.iter().find(|settled| settled.job == *by)?;
+    Some(cancelled(head.part(number, settled.at)?, by, settled.at))
+}
+
+/// The row with every open recipient cancelled under a name.
+pub(super) fn cancelled(mut row: Row, name: &JobId, now: Timestamp) -> Row {
     for at in 0..row.recipients.len() {
-        conclude(&mut row, at, End::Cancelled, by, now);
+        conclude(&mut row, at, End::Cancelled, name, now);
     }
     row.leave_sending(State::Done);
-    row.by = Some(by.clone());
-    let seq = row.seq;
-    row.remember(by, 0, seq, now);
     row
 }
 

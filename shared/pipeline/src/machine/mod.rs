@@ -27,7 +27,7 @@ pub use claim::{Barred, Claim, Situation, claim};
 pub use clock::{Overdue, overdue};
 pub use control::{CancelStep, Retry, RetryRefused, cancel, cancel_absent, retry_now, told_of};
 pub use effects::follow;
-pub use settle::{Certainty, Pace, Told, is_settled, settle, settle_late};
+pub use settle::{Certainty, Pace, Told, settle, settle_late};
 
 /// Longest wait a queue keeps a job for (SQS: 900 s). What waits longer is parked.
 pub const DELAY_MAX: Duration = Duration::from_secs(15 * 60);

@@ -7,6 +7,7 @@ use posthaste_mail::{JobId, Reply, Stage, Timestamp};
 use posthaste_policy::retry::{Age, Next, Position, RetryPolicy, again_at, next, reconnect_for};
 use posthaste_policy::{Action, Verdict};
 
+use super::JOB_LOST_AFTER;
 use super::effects::{conclude, follow};
 use crate::effect::Step;
 use crate::row::{Attempt, Cancel, End, Guarantee, Job, Outcome, Row, State};
@@ -90,14 +91,13 @@ pub fn settle(
         }
     }
     next.leave_with_rest(now);
-    let seq = next.seq;
-    next.remember(&job.id, claim, seq, now);
+    next.remember(job, claim, now);
     let effects = follow(&next, &job.id, now, fresh);
     Some(next.step(effects))
 }
 
-/// Whether this claim was settled before: its answer was lost, and what follows may not have been done.
-pub fn is_settled(row: &Row, job: &Job, claim: u32) -> bool {
+/// Whether this claim was settled before.
+fn is_settled(row: &Row, job: &Job, claim: u32) -> bool {
     row.settlements.iter().any(|settled| settled.job == job.id && settled.claim == claim)
 }
 
@@ -133,7 +133,11 @@ pub fn settle_late(
     if next.state.is_open() && next.open_recipients().next().is_none() {
         next.leave_sending(State::Done);
     }
-    next.remember(&job.id, claim, 0, now);
+    if next.state == State::Done {
+        next.wake = Some(now.plus(JOB_LOST_AFTER));
+    }
+    // The job may have been acknowledged by now: when this is told, `told_of` writes that.
+    next.remember_untold(&job.id, claim, now);
     let effects = follow(&next, &job.id, now, fresh);
     Some(next.step(effects))
 }

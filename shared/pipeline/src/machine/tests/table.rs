@@ -128,7 +128,7 @@ fn a_run_takes_the_row_for_the_time_of_a_lease() {
         "run: sending seq 1 claim 1 wake 1250 by j1 lease 650; a 0; b 0 | ",
     );
     let row = sending(&queued(), "j1", 5);
-    check(claimed(&row, "j2", now(64)), "drop");
+    check(claimed(&row, "j2", now(64)), "keep until 65");
     check(claimed(&row, "j1", now(64)), "keep until 65");
 }
 
@@ -297,19 +297,19 @@ fn a_2xx_that_comes_late_counts_and_a_second_one_is_a_copy() {
         "sending seq 1 claim 2 wake 600 by j2 lease 125 crashes 1; a delivered by j1; b 0 | delivered a",
     );
     check(
-        settling(&step.row, "j2", "0 ok, 1 ok", 80),
+        settling(&told_of(&step.row).unwrap().row, "j2", "0 ok, 1 ok", 80),
         "done seq 1 claim 2 wake -; a delivered by j1 copies 1; b delivered by j2 | delivered b",
     );
     let done = settled(&taken, "j2", "0 ok, 1 550", 80);
     check(
         late(&done, "j1", 1, "0 ok, 1 ok", 90),
-        "done seq 1 claim 2 wake -; a delivered by j2 copies 1; b delivered by j1 | delivered b",
+        "done seq 1 claim 2 wake 690; a delivered by j2 copies 1; b delivered by j1 | delivered b",
     );
     check(late(&done, "j1", 1, "0 451, 1 550", 90), "nothing");
     let waiting = settled(&taken, "j2", "0 451, 1 ok", 80);
     check(
         late(&waiting, "j1", 1, "0 ok", 90),
-        "done seq 2 claim 2 wake -; a delivered by j1; b delivered by j2 | delivered a",
+        "done seq 2 claim 2 wake 690; a delivered by j1; b delivered by j2 | delivered a",
     );
 }
 
@@ -346,41 +346,56 @@ fn a_cancel_ends_what_is_open_and_the_clock_sees_that_it_is_told() {
     let asked = cancel(&queued(), at(5), job_id("caller"));
     check(
         shown::asked(&asked),
-        "now: done seq 1 claim 0 wake 605 by caller; a cancelled by caller; b cancelled by caller | \
+        "now: done seq 1 claim 0 wake 605; a cancelled by caller; b cancelled by caller | \
          cancelled a, cancelled b",
     );
     let CancelStep::Now(step) = asked else { panic!() };
     check(shown::asked(&cancel(&step.row, at(6), job_id("caller"))), "too late");
     check(
         shown::step(&told_of(&step.row).unwrap()),
-        "done seq 1 claim 0 wake - by caller; a cancelled by caller; b cancelled by caller | ",
+        "done seq 1 claim 0 wake -; a cancelled by caller; b cancelled by caller | ",
     );
+    // The caller's process died: the clock sends a job until one has taken it over.
+    let clock = overdue(&step.row, at(605), job_id("clock"));
     check(
-        shown::overdue(&overdue(&step.row, at(605), job_id("clock"))),
-        "job caller part 0 seq 1 due 605 then \
-         done seq 1 claim 0 wake - by caller; a cancelled by caller; b cancelled by caller | ",
+        shown::overdue(&clock),
+        "job clock part 0 seq 1 due 605 then \
+         done seq 1 claim 0 wake 1205; a cancelled by caller; b cancelled by caller | ",
     );
-    check(claimed(&step.row, "caller", now(605)), "replay: cancelled a, cancelled b");
+    let row = clock.unwrap().step.row;
+    check(
+        claimed(&row, "clock", now(606)),
+        "settle: done seq 1 claim 0 wake -; a cancelled by caller; b cancelled by caller | \
+         cancelled a, cancelled b",
+    );
+    let Claim::Settle(taken) = claims(&row, &job(&row, "clock"), now(606)) else { panic!() };
+    check(claimed(&taken.row, "clock", now(607)), "replay: cancelled a, cancelled b");
+    check(claimed(&taken.row, "j1", now(607)), "drop");
 }
 
 #[test]
 fn a_cancelled_head_ends_every_part_however_far_it_was() {
     let head = accepted(facts(), "a@x.example b@y.example");
-    let parts = "row 1 [done seq 1 claim 0 wake - by caller; a cancelled by caller], cancelled a, \
-                 row 2 [done seq 1 claim 0 wake - by caller; b cancelled by caller], cancelled b";
+    let parts = "row 1 [done seq 1 claim 0 wake -; a cancelled by caller], cancelled a, \
+                 row 2 [done seq 1 claim 0 wake -; b cancelled by caller], cancelled b";
     let asked = cancel(&head, at(5), job_id("caller"));
     check(
         shown::asked(&asked),
         &format!("now: split seq 1 claim 0 wake 605 by caller cancel asked | {parts}"),
     );
     let CancelStep::Now(step) = asked else { panic!() };
-    check(claimed(&step.row, "caller", now(605)), &format!("replay: {parts}"));
-    check(claimed(&step.row, "j1", now(6)), "drop");
+    check(
+        claimed(&step.row, "j1", now(606)),
+        &format!("settle: split seq 1 claim 0 wake - by caller cancel asked | {parts}"),
+    );
+    let Claim::Settle(taken) = claims(&step.row, &job(&step.row, "j1"), now(606)) else { panic!() };
+    check(claimed(&taken.row, "j1", now(607)), &format!("replay: {parts}"));
+    check(claimed(&taken.row, "j2", now(607)), "drop");
     // One that is being split is split no further.
     let Claim::Settle(split) = claims(&head, &job(&head, "j1"), now(5)) else { panic!() };
     let absent = cancel_absent(&split.row, 2, at(6), job_id("caller")).unwrap();
     assert_eq!(absent.expect, 0);
-    check(shown::step(&absent), "done seq 1 claim 0 wake 606 by caller; b cancelled by caller | cancelled b");
+    check(shown::step(&absent), "done seq 1 claim 0 wake 606; b cancelled by caller | cancelled b");
     assert_eq!(cancel_absent(&split.row, 3, at(6), job_id("caller")), None);
 }
 

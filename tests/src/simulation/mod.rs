@@ -1,0 +1,168 @@
+//! The whole of delivery but the wire, run from a seed: a store that behaves like AWS, several processes that die
+//! between any two writes, two clocks, callers who cancel, retry and hold, and a modelled receiver. Time is the
+//! runtime's own, paused, so that days pass in milliseconds and a seed always tells the same story.
+//!
+//! When the faults end everything must drain. `SEED=7 cargo test -p posthaste-tests simulation` runs one seed.
+
+mod checks;
+mod dice;
+mod hand;
+mod process;
+mod receiver;
+mod store;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use posthaste_mail::{Address, JobId, Lane, MessageId, ReversePath, Tenant};
+use posthaste_pipeline::row::{Content, Facts, Guarantee, HeaderCharset, Promise, Realm, Row};
+use posthaste_pipeline::stores::{Acceptance, Controls, Hold, HoldOn};
+
+use process::Stage;
+use store::{Fate, Faults, Hand, World};
+
+/// Seeds of every run.
+const SEEDS: u64 = 64;
+/// By then everything has long drained: twice the longest lifetime.
+const DRAIN_MAX: Duration = Duration::from_secs(48 * 3600);
+
+#[test]
+fn whatever_fails_everything_accepted_ends_and_is_told() {
+    let asked = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));
+    let seeds = asked.map_or(0..SEEDS, |seed| seed..seed + 1);
+    for seed in seeds {
+        let told = std::panic::catch_unwind(|| simulate(seed));
+        if let Err(panic) = told {
+            eprintln!("to see it again: SEED={seed} cargo test -p posthaste-tests simulation");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+fn simulate(seed: u64) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(play(seed));
+}
+
+async fn play(seed: u64) {
+    // Some seeds are kind, so that what needs no fault to go wrong is seen by itself.
+    let kinds = [
+        Faults::default(),
+        Faults { dies: 60, doubles: 300, ..Faults::default() },
+        Faults { dies: 30, stalls: 60, refuses: 100, doubles: 500, loses: 0, forgets: 0 },
+        Faults { dies: 100, stalls: 100, refuses: 300, doubles: 1000, loses: 200, forgets: 5000 },
+    ];
+    let faults = kinds[usize::try_from(seed % 4).unwrap()];
+    let world = World::new(seed, faults);
+    let stage = Stage::new(world.clone());
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let stage = stage.clone();
+        tasks.spawn(stage.clone().live(move |hand, ambient| stage.clone().deliver(hand, ambient)));
+    }
+    for _ in 0..2 {
+        let stage = stage.clone();
+        tasks.spawn(stage.clone().live(move |hand, ambient| stage.clone().tick(hand, ambient)));
+    }
+    let accepted: Vec<Acceptance> = (0..6 + world.dice.below(8)).map(|n| submission(&world, n)).collect();
+    for acceptance in &accepted {
+        let (stage, acceptance) = (stage.clone(), acceptance.clone());
+        tasks.spawn(stage.clone().live(move |hand, _| stage.clone().submit(hand, acceptance.clone())));
+        tokio::time::sleep(world.dice.seconds(0, 600)).await;
+    }
+    trouble(&stage, &accepted, &mut tasks).await;
+    // The faults end.
+    *world.faults.lock().unwrap() = Faults::default();
+    let waited = tokio::time::Instant::now();
+    while !checks::has_drained(&world, &accepted) {
+        assert!(waited.elapsed() < DRAIN_MAX, "it does not drain: {:#?}", checks::what_is_left(&world));
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(300)) => {}
+            Some(ended) = tasks.join_next() => if let Err(error) = ended { std::panic::resume_unwind(error.into_panic()) },
+        }
+    }
+    checks::all(&stage, &accepted);
+}
+
+/// Callers for some hours: one in three messages is cancelled, one in four tried again, holds come and go.
+async fn trouble(stage: &Arc<Stage>, accepted: &[Acceptance], tasks: &mut tokio::task::JoinSet<()>) {
+    let world = &stage.world;
+    let calm = Hand { world: world.clone(), fate: Fate::new() };
+    for round in 0..12 {
+        tokio::time::sleep(world.dice.seconds(60, 1500)).await;
+        let id = world.dice.one_of(&(0..accepted.len()).collect::<Vec<_>>());
+        let id = accepted[id].row.key.message.clone();
+        match world.dice.below(6) {
+            0 | 1 => {
+                let stage = stage.clone();
+                tasks.spawn(
+                    stage.clone().live(move |hand, ambient| stage.clone().cancel(hand, ambient, id.clone())),
+                );
+            }
+            2 => {
+                let stage = stage.clone();
+                tasks.spawn(
+                    stage.clone().live(move |hand, ambient| stage.clone().retry(hand, ambient, id.clone())),
+                );
+            }
+            3 => {
+                let hold = Hold {
+                    id: format!("hold-{round}"),
+                    tenant: None,
+                    what: HoldOn::Message(id),
+                    until: world.now(),
+                };
+                world.kept().holds.push(hold);
+            }
+            _ => {
+                let oldest = world.kept().holds.first().map(|hold| hold.id.clone());
+                if let Some(oldest) = oldest {
+                    calm.remove_hold(&oldest).await.unwrap();
+                }
+            }
+        }
+    }
+    loop {
+        let Some(hold) = world.kept().holds.first().map(|hold| hold.id.clone()) else { break };
+        calm.remove_hold(&hold).await.unwrap();
+    }
+}
+
+fn submission(world: &World, n: u64) -> Acceptance {
+    let dice = &world.dice;
+    let mut recipients: Vec<Address> = Vec::new();
+    for _ in 0..1 + dice.below(5) {
+        let mailbox = dice.one_of(&receiver::MAILBOXES);
+        let domain = dice.one_of(&["x.example", "y.example", "z.example"]);
+        let address = Address::parse(&format!("{mailbox}@{domain}")).unwrap();
+        if !recipients.contains(&address) {
+            recipients.push(address);
+        }
+    }
+    let now = world.now();
+    let facts = Facts {
+        request_hash: n.to_string(),
+        spool: n.to_string(),
+        size: 5,
+        from: "sender@sender.example".to_owned(),
+        subject: "simulated".to_owned(),
+        reverse_path: ReversePath::Null,
+        lane: Lane::Transactional,
+        tags: BTreeMap::new(),
+        accepted_at: now,
+        send_at: dice.hits(2500).then(|| now.plus(dice.seconds(1, 3 * 3600))),
+        lifetime_ms: u64::try_from(dice.seconds(1800, 20 * 3600).as_millis()).unwrap(),
+        guarantee: dice.one_of(&[Guarantee::AtLeastOnce, Guarantee::AtMostOnce]),
+        tls: None,
+        content: Content::SevenBit,
+        header: HeaderCharset::Ascii,
+        realm: Realm::World,
+    };
+    let id = MessageId::derived(&[&n.to_be_bytes()]);
+    let row = Row::accepted(id, Tenant::default_tenant(), facts, &recipients);
+    let job = (row.promise == Promise::Job).then(|| row.job(JobId::derived(&[b"first", &n.to_be_bytes()])));
+    Acceptance { row, message: Bytes::from_static(b"hello"), job }
+}

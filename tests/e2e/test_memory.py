@@ -25,6 +25,7 @@ def test_twenty_thousand_waiting_messages_fit(world, tell):
         return page and last and page[0]["status"] == last[0]["status"] == "deferred"
 
     until(tried, "the first and the last tried", 120, every_s=0.25)
+    assert server.api.get("/v1/queue").json["waiting"] == WAITING
     tell(f"{WAITING} waiting: {server.resident_bytes() / 1e6:.0f} MB resident, "
          f"{server.resident_bytes(peak=True) / 1e6:.0f} MB at the peak")
     assert server.resident_bytes(peak=True) < RESIDENT_MAX

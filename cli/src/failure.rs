@@ -75,13 +75,15 @@ fn error_line(message: &str) -> String {
 
 /// How arguments that are wrong end a command: one line instead of clap's paragraphs. Help is no error.
 pub(crate) fn refuse_usage(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    {
         let _ = error.print();
         return ExitCode::from(if error.use_stderr() { WRONG_INPUT } else { 0 });
     }
     let text = error.to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let said: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
+    let said: Vec<&str> =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
     let line = said.join(" ");
     Failure::Input(line.strip_prefix("error: ").unwrap_or(&line).to_owned()).end()
 }

@@ -17,7 +17,8 @@ pub(crate) enum LogForm {
 pub(crate) fn begin(form: LogForm, usual: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // Who logs twice in one process is a test; the first one stays.
     let _ = match form {
         LogForm::Text => lines.with_ansi(colours).with_target(false).try_init(),

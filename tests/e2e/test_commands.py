@@ -1,10 +1,13 @@
 """Commands: what they print, and what they exit with."""
 
 import json
+import subprocess
+import time
 
 import pytest
 
-from harness.program import run
+from harness.program import binary, environment, run
+from harness.wait import until
 
 COMMANDS = ["demo", "dev", "send", "trace", "tail", "queue", "suppress", "cancel", "retry", "policy", "classify"]
 
@@ -135,6 +138,22 @@ def test_queue_cancel_retry_and_suppress(world):
     assert "eve@example.net" in server.command("suppress", "list").stdout
     assert server.command("suppress", "remove", "eve@example.net").returncode == 0
     server.api.get("/v1/suppressions/eve@example.net").expect(404)
+
+
+def test_tail_tells_events_as_they_happen(world):
+    world.receiver("mx1.example.net", "example.net", rcpt=["451 4.7.1 greylisted", None])
+    server = world.server()
+    told = server.folder / "tail.txt"
+    with told.open("wb") as out:
+        tail = subprocess.Popen([binary(), "tail", "--api", server.api.url], stdout=out, env=environment())
+    try:
+        time.sleep(0.3)  # it tells what happens from its start on; nothing outside says when that was
+        id = server.api.send("ann@example.net")
+        until(lambda: "delivered" in told.read_text(), lambda: f"the end in {told.read_text()!r}")
+    finally:
+        tail.terminate()
+        tail.wait(10)
+    assert "deferred" in told.read_text() and id in told.read_text()
 
 
 def test_policy_explain_says_which_rule(world):

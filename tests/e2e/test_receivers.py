@@ -240,6 +240,44 @@ def test_size_is_announced_and_obeyed(world):
     assert len(mx.messages) == 1
 
 
+def test_announced_limits_are_kept(world):
+    mx = world.receiver("mx1.example.net", "example.net", extensions=["PIPELINING", "LIMITS RCPTMAX=3 MAILMAX=2"])
+    api = world.server(schedule='["1h"]').api
+    to = [f"u{n}@example.net" for n in range(14)]
+    api.follow(api.send(to), "delivered")
+    assert sorted(r for m in mx.taken for r in m.rcpt_to) == sorted(to)
+    assert max(len(m.rcpt_to) for m in mx.taken) <= 3 and max(s.messages for s in mx.sessions) <= 2
+
+
+def test_eight_bits_are_not_forced_on_who_takes_seven(world):
+    mx = world.receiver("mx1.example.net", "example.net", extensions=["PIPELINING"])
+    api = world.server().api
+    octets = "From: a@acme.example\r\nSubject: x\r\n\r\ngrüße\r\n".encode()
+    api.follow(api.raw(octets, "ann@example.net").expect(202).json["id"], "bounced")
+    assert mx.messages == []
+    api.follow(api.send("ann@example.net", text="grüße\n"), "delivered")
+    assert mx.taken[0].header("Content-Transfer-Encoding") in ("quoted-printable", "base64")
+
+
+def test_a_connection_that_is_used_up_costs_no_attempt(world):
+    def mail(session, _):
+        return Last("421 4.4.2 idle for too long") if session.messages else None
+
+    mx = world.receiver("mx1.example.net", "example.net", mail=mail)
+    api = world.server(schedule='["1h"]', more="messages_per_connection = 1000\n").api
+    for n in range(3):
+        api.follow(api.send("ann@example.net", subject=str(n)), "delivered")
+    assert len(mx.taken) == 3
+
+
+def test_ipv6_where_the_policy_says_so(world):
+    mx = world.receiver(ip="::1")
+    world.names.mx("example.net", (10, "mx1.example.net")).aaaa("mx1.example.net", "::1")
+    api = world.server(smtp='address_families = ["ipv6", "ipv4"]').api
+    message = api.follow(api.send("ann@example.net"), "delivered")
+    assert attempts(message)[0]["ip"] == "::1" and len(mx.taken) == 1
+
+
 def test_replies_that_are_not_utf8(world):
     world.receiver("mx1.example.net", "example.net",
                    rcpt=b"550-5.1.1 \xe9\xff\xfe unknown user\r\n550 5.1.1 caf\xe9\r\n")

@@ -1,5 +1,7 @@
 """STARTTLS: what is proved, what is not, and what goes out in clear."""
 
+import base64
+
 import pytest
 
 from harness.api import attempts
@@ -102,3 +104,17 @@ def test_credentials_only_over_verified_tls(world, authority):
     id = api.send("ann@example.net")
     until(lambda: attempts(api.message(id)), "an attempt")
     assert relay.commands("AUTH") == [] and relay.commands("MAIL") == []
+
+
+def test_a_smarthost_that_proves_its_name_gets_credentials(world, authority):
+    relay = world.receiver("relay.example", starttls="offer", extensions=["AUTH PLAIN LOGIN"],
+                           context=authority.context("relay.example"))
+    route = (f'[[route]]\nmatch = "default"\nsmarthost = "relay.example:{world.port}"\nauth_secret = "relay"\n'
+             'username = "acme"\n')
+    api = world.server(more=route, tls=with_mode("opportunistic", authority),
+                       variables={"POSTHASTE_SECRET_RELAY": "sesame"}).api
+    api.follow(api.send("ann@example.net"), "delivered")
+    [session] = relay.sessions
+    mechanism, _, response = session.auth.partition(" ")
+    assert (mechanism, base64.b64decode(response)) == ("PLAIN", b"\0acme\0sesame")
+    assert relay.taken[0].tls

@@ -76,5 +76,5 @@ macro_rules! durable {
 
 durable! {
     a_stop_loses_nothing a_copy_of_the_running_files_opens a_store_has_one_owner what_is_old_goes
-        a_long_line_keeps_its_order
+        a_long_line_keeps_its_order a_job_that_is_out_stays_out
 }

@@ -71,7 +71,9 @@ impl ApiError {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Refused { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
             Self::NotTheApi(_) => false,
         }
     }
@@ -169,7 +171,9 @@ impl Api {
         request = match body {
             Body::Empty => request,
             Body::Json(value) => request.json(value),
-            Body::Message(octets) => request.header(reqwest::header::CONTENT_TYPE, "message/rfc822").body(octets),
+            Body::Message(octets) => {
+                request.header(reqwest::header::CONTENT_TYPE, "message/rfc822").body(octets)
+            }
         };
         let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
@@ -197,7 +201,8 @@ impl Api {
 
     fn unreachable(&self, error: &reqwest::Error) -> ApiError {
         let why = root_cause(error);
-        let hint = if is_loopback(&self.base) && error.is_connect() { "; is `posthaste dev` running?" } else { "" };
+        let hint =
+            if is_loopback(&self.base) && error.is_connect() { "; is `posthaste dev` running?" } else { "" };
         ApiError::Unreachable(format!("{} does not answer: {why}{hint}", self.base()))
     }
 }
@@ -232,8 +237,14 @@ mod tests {
         let check = |body: &str, expected: &str| {
             assert_eq!(problem_line(StatusCode::UNPROCESSABLE_ENTITY, body.as_bytes()), expected);
         };
-        check(r#"{"title":"Unprocessable","detail":"is no address","field":"to[0]"}"#, "to[0]: is no address");
-        check(r#"{"title":"Unprocessable","detail":"to[0]: is no address","field":"to[0]"}"#, "to[0]: is no address");
+        check(
+            r#"{"title":"Unprocessable","detail":"is no address","field":"to[0]"}"#,
+            "to[0]: is no address",
+        );
+        check(
+            r#"{"title":"Unprocessable","detail":"to[0]: is no address","field":"to[0]"}"#,
+            "to[0]: is no address",
+        );
         check(r#"{"title":"Not found"}"#, "Not found");
         check("<html>", "the API answered 422 Unprocessable Entity");
     }

@@ -33,6 +33,8 @@ pub(crate) struct Message {
 pub(crate) struct Recipient {
     pub(crate) address: String,
     #[serde(default)]
+    pub(crate) domain: String,
+    #[serde(default)]
     pub(crate) status: Status,
     #[serde(default, deserialize_with = "moment")]
     pub(crate) next_attempt_at: Option<Timestamp>,
@@ -105,7 +107,12 @@ impl Status {
     pub(crate) fn is_final(self) -> bool {
         matches!(
             self,
-            Self::Delivered | Self::Bounced | Self::Expired | Self::Suppressed | Self::Cancelled | Self::Ambiguous
+            Self::Delivered
+                | Self::Bounced
+                | Self::Expired
+                | Self::Suppressed
+                | Self::Cancelled
+                | Self::Ambiguous
         )
     }
 }
@@ -118,7 +125,8 @@ impl Message {
 
     /// Whether every recipient has it.
     pub(crate) fn is_delivered(&self) -> bool {
-        !self.recipients.is_empty() && self.recipients.iter().all(|recipient| recipient.status == Status::Delivered)
+        !self.recipients.is_empty()
+            && self.recipients.iter().all(|recipient| recipient.status == Status::Delivered)
     }
 }
 

@@ -6,10 +6,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::select::{Selection, text};
+use crate::client::view::Status;
 use crate::client::{Api, ApiArgs, Body, segment};
 use crate::failure::{Failure, Outcome};
 use crate::screen::style::{self, paint};
 use crate::screen::{Form, Output, clean, print_json};
+
+/// What has not come to its end.
+const OPEN: &[Status] =
+    &[Status::Scheduled, Status::Queued, Status::Held, Status::Throttled, Status::Sending, Status::Deferred];
 
 /// Recall what is not yet delivered.
 #[derive(Debug, clap::Args)]
@@ -17,7 +22,8 @@ use crate::screen::{Form, Output, clean, print_json};
 
 Examples:
   posthaste cancel msg_0123456789abcdefghjkmnpqrs
-  posthaste cancel --tag release=v42")]
+  posthaste cancel --tag release=v42
+  posthaste cancel --tag release=v42 --site google.com")]
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
@@ -30,7 +36,7 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args) -> Outcome {
     let api = args.api.open()?;
-    let ids = args.selection.find(&api).await?;
+    let ids = args.selection.find(&api, OPEN).await?;
     let deed = Deed { method: Method::DELETE, after: "", done: "cancelled" };
     each(&api, &ids, &deed, args.output.form()).await
 }
@@ -61,7 +67,10 @@ pub(super) async fn each(api: &Api, ids: &[String], deed: &Deed, form: Form) -> 
             Err(error) if error.may_pass() => return Err(error.into()),
             Err(error) => {
                 refused += 1;
-                (json!({"id": id, "ok": false, "problem": error.to_string()}), paint(style::BAD, clean(&error.to_string())))
+                (
+                    json!({"id": id, "ok": false, "problem": error.to_string()}),
+                    paint(style::BAD, clean(&error.to_string())),
+                )
             }
         };
         match form {
@@ -71,7 +80,7 @@ pub(super) async fn each(api: &Api, ids: &[String], deed: &Deed, form: Form) -> 
     }
     match form {
         Form::Json => print_json(&Value::Array(answers))?,
-        Form::People if ids.is_empty() => writeln!(out, "no message has that tag")?,
+        Form::People if ids.is_empty() => writeln!(out, "no such message is left to be {}", deed.done)?,
         Form::People => {}
     }
     match refused {

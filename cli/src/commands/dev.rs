@@ -13,7 +13,8 @@ use crate::log::{self, LogForm};
 
 /// The local stack, until Ctrl-C or SIGTERM.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Prints `ready http://…` on stdout once it serves; logs go to stderr. What was accepted is taken \
+#[command(
+    after_help = "Prints `ready http://…` on stdout once it serves; logs go to stderr. What was accepted is taken \
 up again after any stop. Without a policy file all mail goes to the sandbox receiver. A changed policy file is put in \
 force within seconds; one that is wrong is refused, and the old one stays. The secret `relay` of a route is the \
 variable POSTHASTE_SECRET_RELAY.
@@ -21,7 +22,8 @@ variable POSTHASTE_SECRET_RELAY.
 Examples:
   posthaste dev
   posthaste dev --policy policy.toml --state /var/lib/posthaste
-  posthaste dev --http 127.0.0.1:0 --sandbox-smtp 127.0.0.1:2525 --log json")]
+  posthaste dev --http 127.0.0.1:0 --sandbox-smtp 127.0.0.1:2525 --log json"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     policy: PolicyFile,
@@ -40,7 +42,8 @@ pub(crate) struct Args {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let text =
+        text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:8025".to_owned())
 }
 

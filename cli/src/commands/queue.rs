@@ -57,15 +57,18 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let api = args.api.open()?;
     let mut answer = api.get("v1/queue", &[]).await?;
     if let Some(groups) = answer["groups"].as_array_mut() {
-        let is = |given: &Option<String>, key: &serde_json::Value| given.as_deref().is_none_or(|given| key == given);
+        let is = |given: &Option<String>, key: &serde_json::Value| {
+            given.as_deref().is_none_or(|given| key == given)
+        };
         groups.retain(|group| is(&args.site, &group["site"]) && is(&args.domain, &group["domain"]));
     }
     if args.output.form() == Form::Json {
         print_json(&answer)?;
         return Ok(());
     }
-    let groups: Vec<Group> = serde_json::from_value(answer["groups"].take())
-        .map_err(|error| Failure::failed(format!("{} answers, but not as the API does: {error}", api.base())))?;
+    let groups: Vec<Group> = serde_json::from_value(answer["groups"].take()).map_err(|error| {
+        Failure::failed(format!("{} answers, but not as the API does: {error}", api.base()))
+    })?;
     let mut out = anstream::stdout().lock();
     if groups.is_empty() {
         writeln!(out, "{} nothing waits", paint(style::GOOD, "✓"))?;

@@ -87,7 +87,9 @@ fn lane(text: &str) -> Result<Lane, String> {
 
 fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
         _ => Err("expected NAME: VALUE".to_owned()),
     }
 }
@@ -139,8 +141,10 @@ fn submission(args: &Args) -> Result<Value, Failure> {
     put("subject", json!(args.subject.as_deref().unwrap_or("")));
     match (args.text.as_deref(), &args.html) {
         (Some("-"), _) => {
-            let octets = read_all(io::stdin().lock()).map_err(|error| Failure::file(Path::new("stdin"), &error))?;
-            let text = String::from_utf8(octets).map_err(|_| Failure::input("stdin: the text is no UTF-8"))?;
+            let octets =
+                read_all(io::stdin().lock()).map_err(|error| Failure::file(Path::new("stdin"), &error))?;
+            let text =
+                String::from_utf8(octets).map_err(|_| Failure::input("stdin: the text is no UTF-8"))?;
             put("text", json!(text));
         }
         (Some(text), _) => {
@@ -158,7 +162,10 @@ fn submission(args: &Args) -> Result<Value, Failure> {
         put("headers", json!(args.header));
     }
     if !args.tag.is_empty() {
-        put("tags", args.tag.iter().map(|tag| (tag.name.clone(), json!(tag.value))).collect::<Map<_, _>>().into());
+        put(
+            "tags",
+            args.tag.iter().map(|tag| (tag.name.clone(), json!(tag.value))).collect::<Map<_, _>>().into(),
+        );
     }
     if let Some(lane) = args.lane {
         put("lane", json!(lane));
@@ -173,7 +180,9 @@ fn submission(args: &Args) -> Result<Value, Failure> {
 
 /// The envelope of the raw form.
 fn envelope(args: &Args) -> Vec<(&'static str, String)> {
-    let bare = |text: &str| Mailbox::parse(text).map_or_else(|_| text.to_owned(), |mailbox| mailbox.address.to_string());
+    let bare = |text: &str| {
+        Mailbox::parse(text).map_or_else(|_| text.to_owned(), |mailbox| mailbox.address.to_string())
+    };
     let mut query = vec![("mail_from", bare(&args.from))];
     query.extend(args.to.iter().map(|to| ("rcpt_to", bare(to))));
     query.extend(args.lane.map(|lane| ("lane", lane.to_string())));
@@ -222,7 +231,9 @@ async fn follow(api: &Api, id: &str) -> Result<(Value, Message), Failure> {
                 let since = *silent_since.get_or_insert_with(tokio::time::Instant::now);
                 if since.elapsed() > PATIENCE {
                     progress.clear();
-                    return Err(Failure::failed(format!("{id} was accepted, but can no longer be followed: {error}")));
+                    return Err(Failure::failed(format!(
+                        "{id} was accepted, but can no longer be followed: {error}"
+                    )));
                 }
             }
             Err(error) => {
@@ -281,15 +292,24 @@ mod tests {
     #[test]
     fn arguments_become_a_submission_or_an_envelope() {
         let args = |line: &str| Line::try_parse_from(line.split('|')).map(|line| line.args);
-        let given = args("send|--from|Acme <a@acme.example>|--to|b@example.net|--tag|k=v|--lane|bulk|--header|X-A: 1").unwrap();
+        let given = args(
+            "send|--from|Acme <a@acme.example>|--to|b@example.net|--tag|k=v|--lane|bulk|--header|X-A: 1",
+        )
+        .unwrap();
         assert_eq!(
             submission(&given).unwrap(),
             json!({"from": "Acme <a@acme.example>", "to": ["b@example.net"], "subject": "", "text": "",
                 "headers": [["X-A", "1"]], "tags": {"k": "v"}, "lane": "bulk"})
         );
-        let raw = args("send|--from|Acme <a@acme.example>|--to|b@example.net|--to|c@example.net|--tag|k=v|m.eml").unwrap();
-        let query: Vec<String> = envelope(&raw).iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(query, ["mail_from=a@acme.example", "rcpt_to=b@example.net", "rcpt_to=c@example.net", "tag=k:v"]);
+        let raw =
+            args("send|--from|Acme <a@acme.example>|--to|b@example.net|--to|c@example.net|--tag|k=v|m.eml")
+                .unwrap();
+        let query: Vec<String> =
+            envelope(&raw).iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(
+            query,
+            ["mail_from=a@acme.example", "rcpt_to=b@example.net", "rcpt_to=c@example.net", "tag=k:v"]
+        );
         assert!(args("send|--from|nobody|--to|b@example.net").is_err());
         assert!(args("send|--from|a@b.example").is_err());
         assert!(args("send|--from|a@b.example|--to|c@d.example|--subject|S|m.eml").is_err());

@@ -21,11 +21,13 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Events as they happen.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Follows the feed until Ctrl-C, from now on or from a cursor; with --json a line each.
+#[command(
+    after_help = "Follows the feed until Ctrl-C, from now on or from a cursor; with --json a line each.
 
 Examples:
   posthaste tail
-  posthaste tail --from-start --json | jq 'select(.type == \"delivery.bounced\")'")]
+  posthaste tail --from-start --json | jq 'select(.type == \"delivery.bounced\")'"
+)]
 pub(crate) struct Args {
     /// Begin after this cursor
     #[arg(long, value_name = "CURSOR", conflicts_with = "from_start")]

@@ -29,7 +29,11 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let api = args.api.open()?;
     let answer = api.get(&format!("v1/messages/{}", segment(&args.id)), &[]).await;
     let answer = answer.map_err(|error| {
-        if error.is_absent() { Failure::failed(format!("{}: there is no such message", args.id)) } else { error.into() }
+        if error.is_absent() {
+            Failure::failed(format!("{}: there is no such message", args.id))
+        } else {
+            error.into()
+        }
     })?;
     match args.output.form() {
         Form::Json => print_json(&answer)?,

@@ -19,7 +19,9 @@ const PURGE: Duration = Duration::from_secs(3_600);
 pub(super) async fn clock(ambient: Ambient, stores: Stores, mut stop: Stop) {
     loop {
         match tick(&ambient, &stores).await {
-            Ok(ticked) if ticked.sent > 0 => tracing::debug!(jobs = ticked.sent, "jobs were sent for rows that woke"),
+            Ok(ticked) if ticked.sent > 0 => {
+                tracing::debug!(jobs = ticked.sent, "jobs were sent for rows that woke")
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the clock could not look after waiting rows"),
         }

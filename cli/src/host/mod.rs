@@ -31,6 +31,8 @@ pub(crate) use signals::stop_asked;
 
 use crate::failure::Failure;
 
+/// What the store may keep in memory: with all else that waits the host stays well under 100 MB.
+const STORE_MEMORY: Options = Options { rows_octets: 10 << 20, bodies_octets: 16 << 20 };
 /// How long what is being sent may go on after a stop was asked for; what is not done then comes again.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -74,22 +76,26 @@ impl Stop {
 impl Host {
     /// Starts everything; it serves when this returns.
     pub(crate) async fn start(setup: Setup) -> Result<Self, Failure> {
-        fit_for_work(&setup.policy).map_err(Failure::input)?;
         let listener = http::listen(setup.http)
             .map_err(|error| Failure::failed(format!("--http {}: {error}", setup.http)))?;
         let http = listener.local_addr().map_err(Failure::failed)?;
         let state = setup.state.clone();
-        let opening = tokio::task::spawn_blocking(move || Embedded::open(&state, Options::default()));
+        let opening = tokio::task::spawn_blocking(move || Embedded::open(&state, STORE_MEMORY));
         let store = opening.await.map_err(Failure::failed)?;
-        let store = store.map_err(|error| Failure::failed(format!("--state {}: {error}", setup.state.display())))?;
+        let store =
+            store.map_err(|error| Failure::failed(format!("--state {}: {error}", setup.state.display())))?;
         let ambient = Ambient::system(setup.policy);
         let sandbox = sandbox::open(&ambient).map_err(Failure::failed)?;
         let listening = sandbox
             .listen(setup.sandbox_smtp)
             .await
             .map_err(|error| Failure::failed(format!("--sandbox-smtp {}: {error}", setup.sandbox_smtp)))?;
-        let network = Network { sandbox: Some(Arc::new(sandbox::Ways(sandbox.clone()))), secrets: Arc::new(policy::secret) };
-        let deliverer = Deliverer::new(ambient.clone(), store.stores(), network).await.map_err(Failure::failed)?;
+        let network = Network {
+            sandbox: Some(Arc::new(sandbox::Ways(sandbox.clone()))),
+            secrets: Arc::new(policy::secret),
+        };
+        let deliverer =
+            Deliverer::new(ambient.clone(), store.stores(), network).await.map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(());
         let mut host = Self {
             http,
@@ -122,8 +128,11 @@ impl Host {
         };
         self.tasks.spawn(http::serve(listener, posthaste_api::router(app), stop.clone()));
         for lane in Lane::ALL {
-            let hands =
-                work::Hands { store: self.store.clone(), deliverer: deliverer.clone(), ambient: ambient.clone() };
+            let hands = work::Hands {
+                store: self.store.clone(),
+                deliverer: deliverer.clone(),
+                ambient: ambient.clone(),
+            };
             self.tasks.spawn(work::work(hands, lane, stop.clone()));
         }
         self.tasks.spawn(chores::clock(ambient.clone(), self.store.stores(), stop.clone()));

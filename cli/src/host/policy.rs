@@ -33,7 +33,8 @@ pub(super) fn secret(name: &str) -> Option<String> {
 }
 
 fn secret_variable(name: &str) -> String {
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
     format!("{SECRET_PREFIX}{name}")
 }
 

@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Stop;
 
-/// Jobs of one lane in hand at once: about 2 KB each while they wait for a connection, and enough for every host to
-/// be kept busy.
-const IN_HAND_MAX: u32 = 2_048;
+/// Jobs of one lane in hand at once: about 4 KB each while they wait for a connection, and enough for a hundred
+/// hosts to be kept busy.
+const IN_HAND_MAX: u32 = 1_024;
 /// Jobs taken at once.
 const TAKEN_MAX: usize = 256;
 /// How long a delivery may take: nothing ends this process, so only the time-outs of the hop count. An hour is more

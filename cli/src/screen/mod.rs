@@ -9,6 +9,6 @@ mod text;
 pub(crate) mod timeline;
 
 pub(crate) use output::{Form, Output, columns, print_json};
-pub(crate) use span::{ago, until, span};
+pub(crate) use span::{ago, span, until};
 pub(crate) use table::{Align, Column, Table};
 pub(crate) use text::{clean, fit, wrap};

@@ -65,7 +65,11 @@ impl Table {
                 let cell = fit(&cell, *width);
                 let pad = " ".repeat(width - cell.chars().count());
                 let painted = if cell.is_empty() { cell } else { style::paint(style, cell) };
-                let cell = if column.align == Align::Right { format!("{pad}{painted}") } else { format!("{painted}{pad}") };
+                let cell = if column.align == Align::Right {
+                    format!("{pad}{painted}")
+                } else {
+                    format!("{painted}{pad}")
+                };
                 if n > 0 {
                     line.push_str(GAP);
                 }
@@ -78,14 +82,23 @@ impl Table {
     }
 
     fn widths(&self, room: usize) -> Vec<usize> {
-        let cell = |row: &Vec<(String, Style)>, n: usize| row.get(n).map_or(0, |(text, _)| text.chars().count());
+        let cell =
+            |row: &Vec<(String, Style)>, n: usize| row.get(n).map_or(0, |(text, _)| text.chars().count());
         let mut widths: Vec<usize> = (0..self.columns.len())
-            .map(|n| self.rows.iter().map(|row| cell(row, n)).max().unwrap_or(0).max(self.columns[n].title.chars().count()))
+            .map(|n| {
+                self.rows
+                    .iter()
+                    .map(|row| cell(row, n))
+                    .max()
+                    .unwrap_or(0)
+                    .max(self.columns[n].title.chars().count())
+            })
             .collect();
         let gaps = GAP.len() * self.columns.len().saturating_sub(1);
         loop {
             let over = (widths.iter().sum::<usize>() + gaps).saturating_sub(room);
-            let elastic = (0..widths.len()).filter(|n| self.columns[*n].align == Align::Elastic && widths[*n] > ELASTIC_MIN);
+            let elastic = (0..widths.len())
+                .filter(|n| self.columns[*n].align == Align::Elastic && widths[*n] > ELASTIC_MIN);
             match elastic.max_by_key(|n| widths[*n]) {
                 Some(widest) if over > 0 => widths[widest] -= 1,
                 _ => return widths,
@@ -101,7 +114,11 @@ mod tests {
     #[test]
     fn tables_line_up_and_cut_their_elastic_columns() {
         let column = |title, align| Column { title, align };
-        let mut table = Table::new(&[column("NAME", Align::Left), column("N", Align::Right), column("WHY", Align::Elastic)]);
+        let mut table = Table::new(&[
+            column("NAME", Align::Left),
+            column("N", Align::Right),
+            column("WHY", Align::Elastic),
+        ]);
         let plain = |text: &str| (text.to_owned(), Style::new());
         table.row(vec![plain("a"), plain("100"), plain("a long reason that goes on")]);
         table.row(vec![plain("example"), plain("7")]);

@@ -52,7 +52,8 @@ fn head(message: &Message, now: Timestamp) -> Vec<String> {
 /// `ann@example.net  … deferred, next try in 5m (12:06:00)`.
 pub(crate) fn standing(recipient: &Recipient, now: Timestamp) -> String {
     let next = recipient.next_attempt_at.filter(|_| !recipient.status.is_final());
-    let next = next.map(|at| format!(", next try {} ({})", until(at, now), at_second(at))).unwrap_or_default();
+    let next =
+        next.map(|at| format!(", next try {} ({})", until(at, now), at_second(at))).unwrap_or_default();
     format!("{}  {}", paint(style::STRONG, clean(&recipient.address)), signed(recipient.status, &next))
 }
 
@@ -70,7 +71,11 @@ fn tried(attempt: &Attempt, accepted: Option<Timestamp>, columns: usize) -> Vec<
     };
     let at = attempt.at.map(at_second).unwrap_or_default();
     let number = format!("{}.", attempt.n);
-    let mut lines = vec![format!("    {number:<3} {at}  {}  {}", paint(style::FAINT, format!("{after:>7}")), place(attempt))];
+    let mut lines = vec![format!(
+        "    {number:<3} {at}  {}  {}",
+        paint(style::FAINT, format!("{after:>7}")),
+        place(attempt)
+    )];
     let pad = " ".repeat(INDENT);
     if let Some(answer) = answer(attempt) {
         let room = columns.saturating_sub(INDENT + 1);

@@ -1,7 +1,7 @@
 //! What is kept in memory of what is in the tables: rows just written, and messages about to be sent.
 //!
-//! Rows are put here only by the writer, after their commit and before it is answered, so a hit is never older than
-//! an answer somebody had. A reader that misses does not fill it: it could put back an older row than it found.
+//! Rows are put here only by the writer, after their commit, and taken out before it: a hit is never older than what
+//! the table shows. A reader that misses does not fill it: it could put back an older row than it found.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -77,6 +77,14 @@ impl Rows {
 
     pub(crate) fn get(&self, key: &PartKey) -> Option<Slot> {
         self.locked().entries.get(key).map(|(slot, _)| slot.clone())
+    }
+
+    /// Rows that are about to change: until they are published again the table is asked.
+    pub(crate) fn withdraw<'a>(&self, keys: impl Iterator<Item = &'a PartKey>) {
+        let mut rows = self.locked();
+        for key in keys {
+            rows.remove(key);
+        }
     }
 
     /// What a commit made of rows; none: it removed the row.

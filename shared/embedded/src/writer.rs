@@ -72,6 +72,9 @@ enum Message {
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
+/// Something that becomes true in memory with a commit.
+pub(crate) type Consequence = Box<dyn FnOnce(&Shared) + Send>;
+
 /// One transaction: the connection, and what becomes true in memory when it is committed.
 pub(crate) struct Tx<'a> {
     connection: &'a Connection,
@@ -92,7 +95,7 @@ pub(crate) struct Tx<'a> {
     /// Parts of the queue it read.
     pub(crate) refilled: Vec<Refilled>,
     /// Anything else, seldom.
-    pub(crate) then: Vec<Box<dyn FnOnce(&Shared) + Send>>,
+    pub(crate) then: Vec<Consequence>,
 }
 
 impl<'a> Tx<'a> {
@@ -297,15 +300,18 @@ impl Desk {
             }
             crate::queue::delete(&mut tx, acked)?;
             crate::keys::write_some(&mut tx)?;
+            // From its commit on a row is in the table and not yet in memory: nobody may find the old one there.
+            self.shared.rows.withdraw(tx.rows.keys());
             self.connection.prepare_cached("COMMIT")?.execute([])?;
             tx.publish();
             Ok(())
         }));
         let done = done.unwrap_or(Err(Fault::Panicked));
-        if done.is_err() && !self.connection.is_autocommit() {
-            if let Err(error) = self.connection.execute_batch("ROLLBACK") {
-                error!(%error, "a transaction could not be taken back");
-            }
+        if done.is_err()
+            && !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            error!(%error, "a transaction could not be taken back");
         }
         done
     }

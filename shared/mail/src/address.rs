@@ -37,7 +37,9 @@ pub enum AddressError {
     #[error("the local part of `{0}` has characters that are not allowed there")]
     BadLocalPart(String),
     /// Over 64 octets before the `@` or 254 in all.
-    #[error("the address is too long: at most {LOCAL_OCTETS_MAX} octets before the @ and {PATH_OCTETS_MAX} in all")]
+    #[error(
+        "the address is too long: at most {LOCAL_OCTETS_MAX} octets before the @ and {PATH_OCTETS_MAX} in all"
+    )]
     TooLong,
     /// What is wrong with the part after the `@`.
     #[error(transparent)]
@@ -70,7 +72,9 @@ impl Address {
         };
         let address = Self { local: local.into(), domain: Domain::parse(domain)? };
         let local_octets = address.local_on_wire().len();
-        if local_octets > LOCAL_OCTETS_MAX || local_octets + 1 + address.domain.as_str().len() > PATH_OCTETS_MAX {
+        if local_octets > LOCAL_OCTETS_MAX
+            || local_octets + 1 + address.domain.as_str().len() > PATH_OCTETS_MAX
+        {
             return Err(AddressError::TooLong);
         }
         Ok(address)
@@ -141,7 +145,9 @@ fn is_dot_string(local: &str) -> bool {
 }
 
 fn is_atext(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control() && !c.is_whitespace())
+    c.is_ascii_alphanumeric()
+        || "!#$%&'*+-/=?^_`{|}~".contains(c)
+        || (!c.is_ascii() && !c.is_control() && !c.is_whitespace())
 }
 
 impl fmt::Display for Address {
@@ -227,7 +233,8 @@ impl Mailbox {
     /// Reads `Name <local@domain>`, `"Name, quoted" <…>`, `<…>` or a bare address.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let text = text.trim_matches([' ', '\t']);
-        let malformed = || AddressError::Malformed(text.chars().filter(|c| !c.is_control()).take(80).collect());
+        let malformed =
+            || AddressError::Malformed(text.chars().filter(|c| !c.is_control()).take(80).collect());
         if text.chars().any(char::is_control) {
             return Err(malformed());
         }
@@ -236,7 +243,8 @@ impl Mailbox {
         };
         let (name, address) = match inner.strip_prefix('"').and_then(unquote) {
             Some((name, after)) => {
-                let address = after.trim_start_matches([' ', '\t']).strip_prefix('<').ok_or_else(malformed)?;
+                let address =
+                    after.trim_start_matches([' ', '\t']).strip_prefix('<').ok_or_else(malformed)?;
                 (name, address)
             }
             None => {

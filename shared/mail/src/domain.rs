@@ -45,7 +45,8 @@ impl Domain {
         if text.len() > 4 * DOMAIN_OCTETS_MAX {
             return Err(DomainError::TooLong);
         }
-        let ascii = if text.is_ascii() && !text.to_ascii_lowercase().split('.').any(|l| l.starts_with("xn--")) {
+        let ascii = if text.is_ascii() && !text.to_ascii_lowercase().split('.').any(|l| l.starts_with("xn--"))
+        {
             text.to_ascii_lowercase()
         } else {
             idna::domain_to_ascii_cow(text.as_bytes(), idna::AsciiDenyList::STD3)

@@ -156,7 +156,8 @@ impl Reply {
         for (n, line) in lines.iter().enumerate() {
             let line = line.as_ref();
             let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
-            let line = if Enhanced::parse(first).is_some_and(|e| e.class == code / 100) { rest } else { line };
+            let line =
+                if Enhanced::parse(first).is_some_and(|e| e.class == code / 100) { rest } else { line };
             if n > 0 {
                 text.push('\n');
             }

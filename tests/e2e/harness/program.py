@@ -38,13 +38,14 @@ def run(*arguments, stdin="", timeout_s=60, cwd=None):
 class Server:
     """`posthaste dev` on one state directory; it may be killed and started again."""
 
-    def __init__(self, folder, policy=None, http="127.0.0.1:0", arguments=(), before_exec=None):
+    def __init__(self, folder, policy=None, http="127.0.0.1:0", arguments=(), before_exec=None, variables=None):
         self.folder = Path(folder)
         self.state = self.folder / "state"
         self.policy = None
         self.http = http
         self.arguments = list(arguments)
         self.before_exec = before_exec
+        self.variables = variables or {}
         if policy is not None:
             self.policy = self.folder / "policy.toml"
             self.policy.write_text(policy)
@@ -58,7 +59,7 @@ class Server:
             command += ["--policy", str(self.policy)]
         # Its own session: what it starts is its own, and no signal for us is for it.
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log.open("ab"),
-                                        env=environment(), cwd=self.folder, start_new_session=True,
+                                        env={**environment(), **self.variables}, cwd=self.folder, start_new_session=True,
                                         preexec_fn=self.before_exec)
         ready = []
 

@@ -77,6 +77,7 @@ class Session:
     esmtp: bool = False
     tls: str | None = None
     bare_lf: bool = False
+    auth: str | None = None
     messages: int = 0
     reset: bool = False
     mail_from: str | None = None
@@ -92,14 +93,14 @@ class Receiver:
     """Listens at once; `close` ends it."""
 
     def __init__(self, ip, port=0, *, name="mx.test", extensions=EXTENSIONS, starttls=None, context=None,
-                 connect=None, ehlo=None, helo=None, mail=None, rcpt=None, data=None, dot=None, rset=None,
+                 connect=None, ehlo=None, helo=None, mail=None, rcpt=None, data=None, dot=None, rset=None, auth=None,
                  drop_body_after=None, sloppy=False):
         self.name = name
         self.extensions = list(extensions)
         self.starttls = starttls  # None | "offer" | "broken" | "refuse" | "inject"
         self.context = context
         self.hooks = {"connect": connect, "ehlo": ehlo, "helo": helo, "mail": mail, "rcpt": rcpt, "data": data,
-                      "dot": dot, "rset": rset}
+                      "dot": dot, "rset": rset, "auth": auth}
         self.drop_body_after = drop_body_after
         self.sloppy = sloppy
         self.sessions = []
@@ -201,6 +202,9 @@ class Receiver:
         elif verb == "RSET":
             session.mail_from, session.rcpt_to = None, []
             self._say(wire, session, "rset", None, "250 2.0.0 ok")
+        elif verb == "AUTH":
+            session.auth = rest
+            self._say(wire, session, "auth", rest, "235 2.7.0 ok")
         elif verb == "NOOP":
             wire.reply("250 2.0.0 ok")
         elif verb == "QUIT":

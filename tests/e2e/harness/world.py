@@ -76,11 +76,11 @@ class World:
         return POLICY.format(dns=self.names.address, port=self.port, schedule=schedule, private=private,
                              dns_timeout=dns_timeout, smtp=smtp, tls=tls, more=more)
 
-    def server(self, policy=None, start=True, **options):
+    def server(self, policy=None, start=True, variables=None, **options):
         """`posthaste dev` in this world; `options` shape its policy."""
         folder = self.folder / f"server{len(self.servers) + 1}"
         folder.mkdir()
-        server = Server(folder, policy if policy is not None else self.policy(**options))
+        server = Server(folder, policy if policy is not None else self.policy(**options), variables=variables)
         self.servers.append(server)
         return server.start() if start else server
 

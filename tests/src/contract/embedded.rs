@@ -172,7 +172,7 @@ pub async fn a_copy_of_the_running_files_opens() {
     let copied = open(copy.path());
     for n in 0..20 {
         let row = plain(&format!("before {n}"));
-        assert_eq!(copied.read(&[row.key.clone()]).await.unwrap(), [Some(row)]);
+        assert_eq!(copied.read(std::slice::from_ref(&row.key)).await.unwrap(), [Some(row)]);
     }
     writing.await.unwrap();
     store.close().await.unwrap();
@@ -337,4 +337,26 @@ pub async fn a_long_line_keeps_its_order() {
     store.flush().await.unwrap();
     assert_eq!(store.in_flight(), 0);
     assert_eq!(store.next_due(Lane::Transactional), None);
+}
+
+/// A job that is out does not come a second time when the head of its line becomes longer than memory again.
+pub async fn a_job_that_is_out_stays_out() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path());
+    let stores = store.stores();
+    let put = async |from: u64, due: Timestamp| {
+        for batch in 0..10 {
+            let numbers = (0..500).map(|n| from + batch * 500 + n);
+            let jobs: Vec<Job> = numbers.map(|n| make::job(&n.to_string(), due)).collect();
+            again(|| stores.later.put(jobs.clone())).await;
+        }
+    };
+    put(0, at(50)).await;
+    let out = store.receive(Lane::Transactional, at(100), 100).await.unwrap();
+    assert_eq!(out.len(), 100);
+    // All before those that are out, and more than memory has room for.
+    put(5_000, at(10)).await;
+    let came = drain(&*subject_of(&store).queue, Lane::Transactional, at(100)).await;
+    assert_eq!(came.len(), 9_900);
+    assert!(out.iter().all(|out| !came.contains(&out.job)));
 }

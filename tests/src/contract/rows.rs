@@ -86,7 +86,7 @@ pub async fn a_batch_is_answered_in_order(subject: &Subject) {
     let rows = again(|| stores.ledger.read(&keys)).await;
     assert_eq!(rows, [Some(two.row.clone()), None, Some(one.row.clone())]);
 
-    let steps = vec![marked(&one.row, "a"), marked(&two.row, "b")];
+    let steps = [marked(&one.row, "a"), marked(&two.row, "b")];
     let mut stale = marked(&one.row, "c");
     stale.expect = 7;
     assert_eq!(drive(stores, steps[0].clone()).await, Applied::Yes);

@@ -117,7 +117,7 @@ impl Shim {
         for _ in 0..self.dice.number() % 4 {
             tokio::task::yield_now().await;
         }
-        if self.dice.one_in(7) {
+        if self.dice.one_in(10) {
             return Err(StoreError::Unavailable(format!("crashed {what}")));
         }
         Ok(())

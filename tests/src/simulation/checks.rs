@@ -27,6 +27,13 @@ pub fn has_drained(world: &World, accepted: &[Acceptance]) -> bool {
     kept.queue.is_empty() && accepted.iter().flat_map(keys).all(ended)
 }
 
+/// No hold is left, so no row waits under one.
+pub fn nothing_is_held(world: &World) {
+    let kept = world.kept();
+    let held = kept.rows.values().find(|row| row.hold.is_some() && row.state == State::Waiting);
+    assert!(held.is_none(), "left behind by a release: {held:#?}");
+}
+
 pub fn what_is_left(world: &World) -> Vec<Row> {
     let kept = world.kept();
     kept.rows

@@ -105,7 +105,9 @@ impl Role {
         let actions: Vec<&str> = asked.map(|attempt| attempt.action.as_str()).collect();
         let attempted = match &self.attempts {
             Attempts::Exactly(expected) => actions == *expected,
-            Attempts::Only(expected) => !actions.is_empty() && actions.iter().all(|action| action == expected),
+            Attempts::Only(expected) => {
+                !actions.is_empty() && actions.iter().all(|action| action == expected)
+            }
         };
         recipient.status == self.end && attempted
     }
@@ -118,8 +120,10 @@ mod tests {
     #[test]
     fn a_message_is_played_only_with_its_end_and_its_attempts() {
         let check = |role: usize, status: &str, actions: &[&str], expected: bool| {
-            let attempts: Vec<_> =
-                actions.iter().map(|action| serde_json::json!({"action": action, "host": "mx.example"})).collect();
+            let attempts: Vec<_> = actions
+                .iter()
+                .map(|action| serde_json::json!({"action": action, "host": "mx.example"}))
+                .collect();
             let message = serde_json::json!({"id": "msg_1", "recipients": [
                 {"address": CAST[role].to, "status": status, "attempts": attempts}]});
             let message: Message = serde_json::from_value(message).unwrap();

@@ -41,11 +41,13 @@ const WAIT_SECONDS: &str = "1";
 
 /// The whole pipeline on this machine in one go.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Takes about ten seconds, needs no network and leaves nothing behind. Exits 0 only if every \
+#[command(
+    after_help = "Takes about ten seconds, needs no network and leaves nothing behind. Exits 0 only if every \
 message ended as announced.
 
 Example:
-  posthaste demo")]
+  posthaste demo"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     output: Output,
@@ -69,14 +71,17 @@ async fn play(form: Form) -> Outcome {
     let policy = Policy::parse(POLICY).map_err(|problems| Failure::failed(format!("{problems:?}")))?;
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let state = directory.path().to_owned();
-    let host = Host::start(Setup { policy, policy_file: None, http: free, sandbox_smtp: free, state }).await?;
+    let host =
+        Host::start(Setup { policy, policy_file: None, http: free, sandbox_smtp: free, state }).await?;
     let api = Api::local(host.http())?;
     let mut stage = Stage::open(form, &host)?;
     let played = tokio::time::timeout(TIME_MAX, act(&api, &mut stage)).await;
     let told = match played {
         Ok(Ok(ids)) => review(&api, &mut stage, &ids, form).await,
         Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(Failure::failed(format!("not every message had its end after {} s", TIME_MAX.as_secs()))),
+        Err(_) => {
+            Err(Failure::failed(format!("not every message had its end after {} s", TIME_MAX.as_secs())))
+        }
     };
     host.stop().await?;
     told

@@ -37,7 +37,8 @@ impl Stage {
     /// Says what this is and what will happen.
     pub(super) fn open(form: Form, host: &Host) -> io::Result<Self> {
         let stage = Self { form, began: now(), columns: columns() };
-        stage.line(&paint(style::STRONG, "Posthaste: the whole pipeline, on this machine, in ten seconds"))?;
+        stage
+            .line(&paint(style::STRONG, "Posthaste: the whole pipeline, on this machine, in ten seconds"))?;
         stage.line("")?;
         for text in [
             "Mail comes in over HTTP, is on disk before the answer, and leaves over real SMTP with TLS. The receiver",
@@ -47,13 +48,19 @@ impl Stage {
             stage.line(&format!("  {text}"))?;
         }
         stage.line("")?;
-        let fact = |name: &str, value: String| format!("  {}  {value}", paint(style::FAINT, format!("{name:<10}")));
+        let fact =
+            |name: &str, value: String| format!("  {}  {value}", paint(style::FAINT, format!("{name:<10}")));
         stage.line(&fact("API", format!("http://{}", host.http())))?;
         stage.line(&fact("receiver", format!("smtp://{}", host.sandbox_smtp())))?;
         stage.line("")?;
         stage.line(&paint(style::STRONG, "Announced"))?;
         for (n, role) in CAST.iter().enumerate() {
-            stage.line(&format!("  {}  {:<26} {}", number(n), role.to, paint(style::FAINT, role.announced)))?;
+            stage.line(&format!(
+                "  {}  {:<26} {}",
+                number(n),
+                role.to,
+                paint(style::FAINT, role.announced)
+            ))?;
         }
         stage.line("")?;
         stage.line(&paint(style::STRONG, "As it happens"))?;
@@ -71,7 +78,12 @@ impl Stage {
 
     /// A message was taken in.
     pub(super) fn accepted(&self, n: usize, id: &str) -> io::Result<()> {
-        self.told(n, now(), &paint(style::NEWS, format!("{:<12}", "→ accepted")), &format!("{id} for {}", CAST[n].to))
+        self.told(
+            n,
+            now(),
+            &paint(style::NEWS, format!("{:<12}", "→ accepted")),
+            &format!("{id} for {}", CAST[n].to),
+        )
     }
 
     /// Something happened to it; says whether that was its end.
@@ -79,13 +91,18 @@ impl Stage {
         let event = Event::deserialize(event).unwrap_or_default();
         let kind = event.kind.strip_prefix("delivery.").unwrap_or(&event.kind);
         let mut status: Status = serde_json::from_value(Value::from(kind)).unwrap_or_default();
-        if status == Status::Deferred && event.attempt.as_ref().is_some_and(|attempt| attempt.action == "slow") {
+        if status == Status::Deferred
+            && event.attempt.as_ref().is_some_and(|attempt| attempt.action == "slow")
+        {
             status = Status::Throttled;
         }
         let (sign, colour) = style::of_status(status);
         let what = paint(colour, format!("{:<12}", format!("{sign} {}", status.as_str())));
         let at = event.at.unwrap_or_else(now);
-        let asked = event.attempt.as_ref().filter(|attempt| attempt.host.is_some() && !matches!(status, Status::Expired));
+        let asked = event
+            .attempt
+            .as_ref()
+            .filter(|attempt| attempt.host.is_some() && !matches!(status, Status::Expired));
         let said = asked.and_then(timeline::answer);
         let said = said.unwrap_or_else(|| without_a_host(status).to_owned());
         self.told(n, at, &what, &said)?;
@@ -106,7 +123,12 @@ impl Stage {
     /// The second line of an attempt: where, and what follows.
     fn made_of_it(&self, attempt: &Attempt, next: Option<Timestamp>, at: Timestamp) -> io::Result<()> {
         let mut parts = Vec::new();
-        parts.extend(attempt.category.as_deref().map(|category| format!("{} ({})", clean(category), clean(&attempt.action))));
+        parts.extend(
+            attempt
+                .category
+                .as_deref()
+                .map(|category| format!("{} ({})", clean(category), clean(&attempt.action))),
+        );
         parts.extend(next.map(|next| format!("next try in {}", span(next.since(at)))));
         if parts.is_empty() {
             parts.push(timeline::place(attempt));
@@ -141,14 +163,23 @@ impl Stage {
         let took = span(now().since(self.began));
         self.line("")?;
         match failed {
-            0 => self.line(&paint(style::GOOD, format!("All {} messages ended as announced, in {took}.", CAST.len())))?,
-            n => self.line(&paint(style::BAD, format!("{n} of {} messages did not end as announced.", CAST.len())))?,
+            0 => self.line(&paint(
+                style::GOOD,
+                format!("All {} messages ended as announced, in {took}.", CAST.len()),
+            ))?,
+            n => self.line(&paint(
+                style::BAD,
+                format!("{n} of {} messages did not end as announced.", CAST.len()),
+            ))?,
         }
         self.line("")?;
         self.line("Go on with")?;
         for (command, what) in [
             ("posthaste dev", "the same stack, for your own mail"),
-            ("posthaste send --from you@acme.example --to defer-2@example.net --text Hi --wait", "in another terminal"),
+            (
+                "posthaste send --from you@acme.example --to defer-2@example.net --text Hi --wait",
+                "in another terminal",
+            ),
         ] {
             self.line(&format!("  {command}  {}", paint(style::FAINT, what)))?;
         }

@@ -51,7 +51,9 @@ pub(crate) fn run(args: Args) -> Outcome {
 fn good(path: &Path, policy: &Policy, form: Form) -> Result<(), Failure> {
     let warnings = policy.warnings();
     if form == Form::Json {
-        print_json(&json!({"file": path.to_string_lossy(), "ok": true, "problems": [], "warnings": warnings}))?;
+        print_json(
+            &json!({"file": path.to_string_lossy(), "ok": true, "problems": [], "warnings": warnings}),
+        )?;
         return Ok(());
     }
     let mut out = anstream::stdout().lock();

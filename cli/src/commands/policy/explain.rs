@@ -55,7 +55,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
     }
     let hosts = look_up(&policy, &args.domain).await?;
     let names: Vec<Domain> = match &hosts {
-        Hosts::Found(found) if found.source() == Source::Mx => found.hosts().iter().map(|mx| mx.host.clone()).collect(),
+        Hosts::Found(found) if found.source() == Source::Mx => {
+            found.hosts().iter().map(|mx| mx.host.clone()).collect()
+        }
         _ => Vec::new(),
     };
     let explained = policy.explain(&args.domain, &names);
@@ -93,7 +95,8 @@ fn config(policy: &Policy) -> Config {
         (false, true) => Families::V6,
         _ => Families::V4,
     };
-    let allow_private = if policy.smtp.allow_private_addresses { AllowPrivate::Yes } else { AllowPrivate::No };
+    let allow_private =
+        if policy.smtp.allow_private_addresses { AllowPrivate::Yes } else { AllowPrivate::No };
     Config {
         servers: policy.dns.servers.clone(),
         timeout: policy.dns.timeout,
@@ -108,7 +111,9 @@ fn as_json(explained: &Explained, hosts: &Hosts) -> Result<Value, Failure> {
     let (source, found, problem) = match hosts {
         Hosts::Sandbox => ("sandbox", Vec::new(), Value::Null),
         Hosts::Relay => ("smarthost", Vec::new(), Value::Null),
-        Hosts::None(error) => ("none", Vec::new(), json!({"reply": error.reply(), "text": error.to_string()})),
+        Hosts::None(error) => {
+            ("none", Vec::new(), json!({"reply": error.reply(), "text": error.to_string()}))
+        }
         Hosts::Found(found) => (source_name(found.source()), found.hosts().to_vec(), Value::Null),
     };
     shown["source"] = json!(source);
@@ -133,7 +138,7 @@ fn lines(explained: &Explained, hosts: &Hosts) -> Vec<String> {
     }
     lines.push(fact("site", &explained.site, ""));
     lines.push(given("egress", &explained.limits.egress, &explained.limits.egress.value));
-    lines.push(given("tls", &explained.tls, &explained.tls.value));
+    lines.push(given("tls", &explained.tls, explained.tls.value));
     lines.push(String::new());
     lines.extend(limit_lines(explained));
     for lane in &explained.lanes {
@@ -144,7 +149,11 @@ fn lines(explained: &Explained, hosts: &Hosts) -> Vec<String> {
         lines.push(fact("retry after", ladder(&lane.schedule), &jitter));
         lines.push(fact("throttled", ladder(&lane.throttle), "costs no attempt"));
         lines.push(fact("gives up", &lane.expire_after, ""));
-        lines.push(fact("unknown", &lane.ambiguous_after, "then sends again, after a connection lost at the final dot"));
+        lines.push(fact(
+            "unknown",
+            &lane.ambiguous_after,
+            "then sends again, after a connection lost at the final dot",
+        ));
     }
     lines
 }
@@ -161,7 +170,9 @@ fn host_lines(explained: &Explained, hosts: &Hosts) -> Vec<String> {
             };
             vec![fact("goes to", paint(style, "nowhere"), what), fact("reply", &reply, "")]
         }
-        Hosts::Relay => explained.route.iter().map(|relay| fact("goes to", relay.site(), "[[route]] smarthost")).collect(),
+        Hosts::Relay => {
+            explained.route.iter().map(|relay| fact("goes to", relay.site(), "[[route]] smarthost")).collect()
+        }
         Hosts::Found(found) => {
             let (why, is_mx) = match found.source() {
                 Source::Mx => ("", true),
@@ -184,7 +195,11 @@ fn limit_lines(explained: &Explained) -> Vec<String> {
     let limits = &explained.limits;
     let mut lines = vec![given("rate", &limits.rate, recipients(limits.rate.value))];
     if let Some(start) = limits.start.value {
-        lines.push(given("begins at", &limits.start, format!("{}, and grows until told to slow down", recipients(start))));
+        lines.push(given(
+            "begins at",
+            &limits.start,
+            format!("{}, and grows until told to slow down", recipients(start)),
+        ));
     }
     lines.push(given("burst", &limits.burst, limits.burst.value));
     lines.push(given("connections", &limits.connections, format!("{} at once", limits.connections.value)));
@@ -205,7 +220,11 @@ fn recipients(rate: Rate) -> String {
 
 /// `  title        value   (note)`.
 fn fact(title: &str, value: impl std::fmt::Display, note: &str) -> String {
-    let note = if note.is_empty() { String::new() } else { format!("  {}", paint(style::FAINT, format!("({note})"))) };
+    let note = if note.is_empty() {
+        String::new()
+    } else {
+        format!("  {}", paint(style::FAINT, format!("({note})")))
+    };
     format!("  {}  {value}{note}", paint(style::FAINT, format!("{title:<12}")))
 }
 

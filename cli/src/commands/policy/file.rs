@@ -56,7 +56,8 @@ fn line(path: &Path, problem: &Problem) -> String {
 /// Reads a policy file. Files that it names without a path from the root are beside it.
 pub(crate) fn read(path: &Path) -> Result<Policy, Unreadable> {
     let text = std::fs::read_to_string(path).map_err(|error| Unreadable::File(path.to_owned(), error))?;
-    let mut policy = Policy::parse(&text).map_err(|problems| Unreadable::Problems(path.to_owned(), problems))?;
+    let mut policy =
+        Policy::parse(&text).map_err(|problems| Unreadable::Problems(path.to_owned(), problems))?;
     if let (Some(ca_file), Some(directory)) = (&policy.tls.ca_file, path.parent()) {
         policy.tls.ca_file = Some(directory.join(ca_file));
     }

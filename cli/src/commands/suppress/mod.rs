@@ -60,13 +60,15 @@ Example:
         address: Address,
     },
     /// Put the entries of a CSV file on the list
-    #[command(after_help = "Columns: address, and as far as they are known lane, expires_at, reason, category, created_at, \
+    #[command(
+        after_help = "Columns: address, and as far as they are known lane, expires_at, reason, category, created_at, \
 message_id, reply, note, sandbox. A header line names them; without one a line is an address. Nothing is imported \
 unless every line is right; what has ended already is left out.
 
 Examples:
   posthaste suppress import list.csv
-  cut -d, -f1 complaints.csv | posthaste suppress import -")]
+  cut -d, -f1 complaints.csv | posthaste suppress import -"
+    )]
     Import {
         /// The file; `-` reads stdin
         #[arg(value_name = "FILE.csv")]
@@ -146,8 +148,14 @@ async fn add(api: &Api, add: &Add, form: Form) -> Outcome {
     match form {
         Form::Json => print_json(&answer)?,
         Form::People => {
-            let time = add.time.map_or("for ever".to_owned(), |time| format!("for {}", span::show_span(time)));
-            writeln!(anstream::stdout(), "{}  {}", add.address, paint(style::WAITING, format!("suppressed {time}")))?;
+            let time =
+                add.time.map_or("for ever".to_owned(), |time| format!("for {}", span::show_span(time)));
+            writeln!(
+                anstream::stdout(),
+                "{}  {}",
+                add.address,
+                paint(style::WAITING, format!("suppressed {time}"))
+            )?;
         }
     }
     Ok(())
@@ -166,7 +174,11 @@ async fn remove(api: &Api, addresses: &[Address], form: Form) -> Outcome {
         match form {
             Form::Json => answers.push(json!({"address": address, "removed": removed})),
             Form::People => {
-                let what = if removed { paint(style::GOOD, "removed") } else { paint(style::WAITING, "was not suppressed") };
+                let what = if removed {
+                    paint(style::GOOD, "removed")
+                } else {
+                    paint(style::WAITING, "was not suppressed")
+                };
                 writeln!(anstream::stdout(), "{address}  {what}")?;
             }
         }

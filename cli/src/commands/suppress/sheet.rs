@@ -16,8 +16,18 @@ use crate::failure::{Failure, Outcome};
 use crate::screen::{Form, print_json};
 
 /// The columns, in the order they are written.
-const COLUMNS: [&str; 10] =
-    ["address", "lane", "expires_at", "reason", "category", "created_at", "message_id", "reply", "note", "sandbox"];
+const COLUMNS: [&str; 10] = [
+    "address",
+    "lane",
+    "expires_at",
+    "reason",
+    "category",
+    "created_at",
+    "message_id",
+    "reply",
+    "note",
+    "sandbox",
+];
 /// Entries put side by side.
 const AT_ONCE: usize = 16;
 /// Most entries one import takes: some hundred octets each, all held until the last is read.
@@ -31,7 +41,8 @@ pub(super) async fn export(api: &Api) -> Outcome {
     loop {
         let (entries, next) = page(api, after.as_deref()).await?;
         for entry in &entries {
-            let entry = Entry::deserialize(entry).map_err(|error| Failure::failed(format!("an entry: {error}")))?;
+            let entry =
+                Entry::deserialize(entry).map_err(|error| Failure::failed(format!("an entry: {error}")))?;
             out.write_record(cells(entry)).map_err(written)?;
         }
         if next.is_none() {
@@ -76,15 +87,23 @@ pub(super) async fn import(api: &Api, path: &Path, form: Form) -> Outcome {
         read(std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?, path, now)?
     };
     let (count, ended) = (read.entries.len(), read.ended);
-    let puts = read.entries.into_iter().map(|(address, entry)| async move { put(api, &address, &entry).await.map(drop) });
+    let puts = read
+        .entries
+        .into_iter()
+        .map(|(address, entry)| async move { put(api, &address, &entry).await.map(drop) });
     stream::iter(puts).buffer_unordered(AT_ONCE).try_collect::<()>().await.map_err(|error: ApiError| {
         Failure::failed(format!("{}: stopped, and part of it is imported: {error}", path.display()))
     })?;
     match form {
         Form::Json => print_json(&json!({"imported": count, "ended": ended}))?,
         Form::People => {
-            let left_out = if ended > 0 { format!(", {ended} left out that have ended") } else { String::new() };
-            writeln!(anstream::stdout(), "{count} {} imported{left_out}", if count == 1 { "entry" } else { "entries" })?;
+            let left_out =
+                if ended > 0 { format!(", {ended} left out that have ended") } else { String::new() };
+            writeln!(
+                anstream::stdout(),
+                "{count} {} imported{left_out}",
+                if count == 1 { "entry" } else { "entries" }
+            )?;
         }
     }
     Ok(())
@@ -100,7 +119,8 @@ struct Sheet {
 
 /// Every entry, or the first line that is wrong.
 fn read(from: impl Read, path: &Path, now: Timestamp) -> Result<Sheet, Failure> {
-    let mut lines = csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(from);
+    let mut lines =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(from);
     let mut columns: Vec<String> = vec![COLUMNS[0].to_owned()];
     let mut sheet = Sheet { entries: Vec::new(), ended: 0 };
     for (n, record) in lines.records().enumerate() {
@@ -146,7 +166,11 @@ fn header(record: &csv::StringRecord) -> Result<Vec<String>, String> {
 }
 
 /// One line as the API takes it; none if it has ended.
-fn entry(columns: &[String], record: &csv::StringRecord, now: Timestamp) -> Result<Option<(Address, Value)>, String> {
+fn entry(
+    columns: &[String],
+    record: &csv::StringRecord,
+    now: Timestamp,
+) -> Result<Option<(Address, Value)>, String> {
     let mut mailbox = None;
     let mut entry = Map::new();
     let mut ended = false;
@@ -185,7 +209,8 @@ mod tests {
     #[test]
     fn sheets_are_read_with_and_without_a_header() {
         let now = Timestamp::parse_rfc3339("2026-11-23T12:00:00Z").unwrap();
-        let check = |text: &str, expected: Result<(&[(&str, Value)], usize), &str>| {
+        type Entries<'a> = &'a [(&'a str, Value)];
+        let check = |text: &str, expected: Result<(Entries<'_>, usize), &str>| {
             let got = read(text.as_bytes(), Path::new("l.csv"), now).map_err(|failure| failure.to_string());
             let expected = expected.map(|(list, ended)| Sheet {
                 entries: list.iter().map(|(a, v)| (Address::parse(a).unwrap(), v.clone())).collect(),
@@ -197,7 +222,13 @@ mod tests {
         check("ann@example.net\nbob@example.net\n", Ok((&two, 0)));
         check(
             "\u{feff}address,lane,note\nann@example.net,bulk,\"a, b\"\n\nbob@example.net,,\n",
-            Ok((&[("ann@example.net", json!({"lane": "bulk", "note": "a, b"})), ("bob@example.net", json!({}))], 0)),
+            Ok((
+                &[
+                    ("ann@example.net", json!({"lane": "bulk", "note": "a, b"})),
+                    ("bob@example.net", json!({})),
+                ],
+                0,
+            )),
         );
         check(
             "address,expires_at\nann@example.net,2026-11-24T12:00:00Z\nbob@example.net,2026-11-22T12:00:00Z\n",
@@ -207,13 +238,19 @@ mod tests {
             "address,reason,category,reply\nann@example.net,bounce,bad-mailbox,550 5.1.1 no\nbob@example.net,manual,,\n",
             Ok((
                 &[
-                    ("ann@example.net", json!({"reason": "bounce", "category": "bad-mailbox", "reply": "550 5.1.1 no"})),
+                    (
+                        "ann@example.net",
+                        json!({"reason": "bounce", "category": "bad-mailbox", "reply": "550 5.1.1 no"}),
+                    ),
                     ("bob@example.net", json!({"reason": "manual"})),
                 ],
                 0,
             )),
         );
-        check("address,expires_at\nann@example.net,soon\n", Err("l.csv:2: expires_at: `soon` is no time: write 2026-11-23T12:00:00Z"));
+        check(
+            "address,expires_at\nann@example.net,soon\n",
+            Err("l.csv:2: expires_at: `soon` is no time: write 2026-11-23T12:00:00Z"),
+        );
         check("address,sandbox\nann@example.net,1\n", Err("l.csv:2: sandbox: `1` is neither true nor false"));
         check("note,address\nhello,\n", Err("l.csv:2: address: missing"));
         check("ann@example.net,more\n", Err("l.csv:1: 2 columns, where 1 are named"));

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use posthaste_mail::{Stage, Timestamp};
+use posthaste_mail::Timestamp;
 use posthaste_policy::file::{EgressName, RelayHost};
 use posthaste_policy::retry::{HostTrouble, PLAINER_FOR, host_trouble, skip_for};
 use posthaste_policy::{Smarthost, TlsMode};

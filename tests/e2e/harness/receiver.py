@@ -109,7 +109,8 @@ class Receiver:
         self._counts = {}
         self._lock = threading.Lock()
         self._open = set()
-        self._socket = socket.create_server((ip, port), backlog=512)
+        self._socket = socket.create_server((ip, port), backlog=512,
+                                            family=socket.AF_INET6 if ":" in ip else socket.AF_INET)
         self.ip, self.port = self._socket.getsockname()[:2]
         threading.Thread(target=self._accept, daemon=True).start()
 

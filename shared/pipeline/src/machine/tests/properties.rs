@@ -122,7 +122,8 @@ impl World {
         }
         self.row = step.row;
         let open = self.row.open_recipients().next().is_some();
-        assert_eq!(open, self.row.state != State::Done || self.row.state == State::Sending);
+        // A late 2xx may leave nothing open to the job that is sending: it finds that out when it settles.
+        assert!(self.row.state == State::Sending || open == (self.row.state != State::Done));
         assert!(
             self.row.state == State::Done || self.row.wake.is_some(),
             "stranded: {}",

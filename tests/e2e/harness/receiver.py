@@ -236,6 +236,7 @@ class Receiver:
             wire.reply("454 4.7.0 not now")
         elif self.starttls == "broken":
             wire.reply("220 2.0.0 go")
+            wire.more()  # the handshake begins; what came sooner would be an injection
             wire.send(b"this is not a handshake\r\n" * 4)
             raise _Closed
         elif self.starttls == "inject":

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/e2e")]
 
-from accounting import Account, busy_s  # noqa: E402
+from accounting import Account, busy_s, prefer  # noqa: E402
 from harness import postfix  # noqa: E402
 from harness.names import Names  # noqa: E402
 from harness.program import Server  # noqa: E402
@@ -76,6 +76,7 @@ class Posthaste:
         self.names.mx("bench.example", (10, "mx.bench.example")).a("mx.bench.example", mx_ip)
         policy = POLICY.format(dns=self.names.address, port=mx_port, connections=connections)
         self.server = Server(folder, policy, before_exec=account.join if account else None).start()
+        prefer(self.server.process.pid)
         if account:
             account.watch(self.server.process.pid)
         self.request = Path(folder) / "request.json"
@@ -146,6 +147,7 @@ def start_postfix(messages):
         settings = RELAY.format(sink_ip=sink.ip, sink_port=sink.port)
         relay = postfix.Postfix(folder / "relay", "127.0.0.1", port, settings, before_exec=accounts["mta"].join).start()
         accounts["mta"].watch(relay.master)
+        prefer(relay.master)
 
         def submit():
             subprocess.run(["smtp-source", "-s", str(CLIENTS), "-m", str(messages), "-l", str(SIZE_BYTES), "-f",
@@ -240,7 +242,7 @@ def main():
             sys.exit(f"{tool} is missing: make install-test-deps")
     program = os.environ.get("HOP", str(ROOT / "target/release/examples/hop"))
     result = {"messages": arguments.messages, "size_bytes": SIZE_BYTES, "clients": CLIENTS, "end_to_end": {}, "hop": {},
-              "not_measured": []}
+              "preferred": prefer(os.getpid()), "not_measured": []}
     wanted = [arguments.only] if arguments.only else ["posthaste", "postfix", "hop", "round-trips"]
     # On the disk the project is on: a temporary folder may be memory.
     with tempfile.TemporaryDirectory(prefix="posthaste-bench-", dir=os.environ.get("BENCH_DIR", "/var/tmp")) as scratch:

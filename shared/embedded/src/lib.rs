@@ -60,7 +60,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rows_octets: 12 * 1024 * 1024, bodies_octets: 24 * 1024 * 1024 }
+        Self { rows_octets: 8 * 1024 * 1024, bodies_octets: 16 * 1024 * 1024 }
     }
 }
 

@@ -4,7 +4,7 @@
 //! all), no clock (times are arguments), no network. Nothing is acknowledged before it is synced, and nothing is
 //! lost by `kill -9` at any moment.
 //!
-//! - One thread writes, in groups ([`writer`]); reads go to memory or to a few reading connections.
+//! - One thread writes, in groups (module `writer`); reads go to memory or to a few reading connections.
 //! - A directory has one owner: a lock file keeps a second process out.
 //! - A step is one transaction here, row and effects together. Callers must not lean on that: other stores stop
 //!   in between.

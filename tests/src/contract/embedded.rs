@@ -64,9 +64,14 @@ pub fn subject_of(store: &Embedded) -> Subject {
     Subject { stores: store.stores(), queue: Arc::new(queue), deliveries: Deliveries::Once }
 }
 
+/// A directory in memory where there is one: no case here takes the power away, and each waits for many a sync.
+fn temporary() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
+}
+
 /// A new store in a directory of its own, which lasts as long as its guard.
 pub fn fresh() -> (Subject, TempDir) {
-    let directory = TempDir::new().unwrap();
+    let directory = temporary();
     (subject_of(&open(directory.path())), directory)
 }
 
@@ -104,7 +109,7 @@ fn step_to(row: Row) -> Step {
 /// After a stop without a word all that was answered is there; whoever was sending has lost its lease, and its job is
 /// visible at once.
 pub async fn a_stop_loses_nothing() {
-    let directory = TempDir::new().unwrap();
+    let directory = temporary();
     let of = Tenant::default_tenant();
     let (taken, waiting) = (submission(plain("taken")), submission(plain("waiting")));
     let held = sending(&taken.row);
@@ -154,7 +159,7 @@ pub async fn a_stop_loses_nothing() {
 
 /// The files as they are at any moment are a store: what a copy of them has can be read.
 pub async fn a_copy_of_the_running_files_opens() {
-    let directory = TempDir::new().unwrap();
+    let directory = temporary();
     let store = open(directory.path());
     let subject = subject_of(&store);
     for n in 0..20 {
@@ -165,7 +170,7 @@ pub async fn a_copy_of_the_running_files_opens() {
             accept_new(&subject.stores, submission(plain(&format!("meanwhile {n}")))).await;
         }
     });
-    let copy = TempDir::new().unwrap();
+    let copy = temporary();
     for file in ["posthaste.sqlite", "posthaste.sqlite-wal"] {
         std::fs::copy(directory.path().join(file), copy.path().join(file)).unwrap();
     }
@@ -180,7 +185,7 @@ pub async fn a_copy_of_the_running_files_opens() {
 
 /// A store has one owner; a closed one has none, says so, and has left no log behind.
 pub async fn a_store_has_one_owner() {
-    let directory = TempDir::new().unwrap();
+    let directory = temporary();
     let store = open(directory.path());
     let second = Embedded::open(directory.path(), Options::default());
     assert!(matches!(second, Err(OpenError::InUse(_))), "a second owner got in");
@@ -202,7 +207,7 @@ pub async fn what_is_acknowledged_survives_a_kill(test: &str) {
     if let Ok(directory) = std::env::var(CHILD) {
         return accept_for_ever(Path::new(&directory)).await;
     }
-    let directory = TempDir::new().unwrap();
+    let directory = temporary();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
         .env(CHILD, directory.path())
@@ -253,7 +258,7 @@ async fn accept_for_ever(directory: &Path) {
 /// Old messages go, octets before rows, and only when every part is final; numbers are never used again.
 pub async fn what_is_old_goes() {
     const DAY: Duration = Duration::from_secs(86_400);
-    let directory = TempDir::new().unwrap();
+    let directory = temporary();
     let of = Tenant::default_tenant();
     let store = open(directory.path());
     let stores = store.stores();
@@ -309,7 +314,7 @@ pub async fn what_is_old_goes() {
 
 /// More jobs than memory keeps all come, in order, also those put while others are out.
 pub async fn a_long_line_keeps_its_order() {
-    let directory = TempDir::new().unwrap();
+    let directory = temporary();
     let store = open(directory.path());
     let stores = store.stores();
     // Times go up and down, so that the head of the line changes while it is longer than memory.
@@ -341,7 +346,7 @@ pub async fn a_long_line_keeps_its_order() {
 
 /// A job that is out does not come a second time when the head of its line becomes longer than memory again.
 pub async fn a_job_that_is_out_stays_out() {
-    let directory = TempDir::new().unwrap();
+    let directory = temporary();
     let store = open(directory.path());
     let stores = store.stores();
     let put = async |from: u64, due: Timestamp| {

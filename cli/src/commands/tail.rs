@@ -69,12 +69,12 @@ pub(crate) async fn run(args: Args) -> Outcome {
         (None, true) => "0".to_owned(),
         (None, false) => latest(&api).await?,
     };
-    let mut failing = false;
+    let (mut answered, mut failing) = (false, false);
     loop {
         let page = api.get("v1/events", &[("after", &cursor), ("wait", WAIT_SECONDS)]).await;
         let page = match page {
             Ok(page) => page,
-            Err(error) if error.may_pass() => {
+            Err(error) if answered && error.may_pass() => {
                 if !failing {
                     say(&format!("{error}; asking again"));
                 }
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
             }
             Err(error) => return Err(error.into()),
         };
-        failing = false;
+        (answered, failing) = (true, false);
         for event in page["events"].as_array().into_iter().flatten() {
             if args.message.as_ref().is_none_or(|id| event["message_id"] == **id) {
                 show(event, form)?;

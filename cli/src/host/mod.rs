@@ -12,12 +12,12 @@ mod signals;
 mod work;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_api::{App, Limits, Names, OpenOnLoopback};
-use posthaste_embedded::{Embedded, Options};
+use posthaste_embedded::{Embedded, OpenError, Options};
 use posthaste_mail::Lane;
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::deliver::{Deliverer, Network};
@@ -33,6 +33,9 @@ use crate::failure::Failure;
 
 /// What the store may keep in memory: with all else that waits the host stays well under 100 MB.
 const STORE_MEMORY: Options = Options { rows_octets: 10 << 20, bodies_octets: 16 << 20 };
+/// How long a store may stay somebody else's at the start, and how often it is asked for.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// How long what is being sent may go on after a stop was asked for; what is not done then comes again.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -79,11 +82,7 @@ impl Host {
         let listener = http::listen(setup.http)
             .map_err(|error| Failure::failed(format!("--http {}: {error}", setup.http)))?;
         let http = listener.local_addr().map_err(Failure::failed)?;
-        let state = setup.state.clone();
-        let opening = tokio::task::spawn_blocking(move || Embedded::open(&state, STORE_MEMORY));
-        let store = opening.await.map_err(Failure::failed)?;
-        let store =
-            store.map_err(|error| Failure::failed(format!("--state {}: {error}", setup.state.display())))?;
+        let store = open(&setup.state).await?;
         let ambient = Ambient::system(setup.policy);
         let sandbox = sandbox::open(&ambient).map_err(Failure::failed)?;
         let listening = sandbox
@@ -162,5 +161,21 @@ impl Host {
         self.tasks.shutdown().await;
         tracing::debug!("no task is left; the store is being closed");
         self.store.close().await.map_err(|error| Failure::failed(format!("closing the store: {error}")))
+    }
+}
+
+/// Opens the store. A process that was killed a moment ago may still have it while the system clears it away.
+async fn open(state: &Path) -> Result<Embedded, Failure> {
+    let until = tokio::time::Instant::now() + LOCK_WAIT;
+    loop {
+        let path = state.to_owned();
+        let opened = tokio::task::spawn_blocking(move || Embedded::open(&path, STORE_MEMORY)).await;
+        match opened.map_err(Failure::failed)? {
+            Err(OpenError::InUse(_)) if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(LOCK_PAUSE).await
+            }
+            Err(error) => return Err(Failure::failed(format!("--state {}: {error}", state.display()))),
+            Ok(store) => return Ok(store),
+        }
     }
 }

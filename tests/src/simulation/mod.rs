@@ -9,9 +9,11 @@ mod dice;
 mod hand;
 mod process;
 mod receiver;
+mod scenarios;
 mod store;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,9 +44,14 @@ fn whatever_fails_everything_accepted_ends_and_is_told() {
 }
 
 fn simulate(seed: u64) {
+    paused(play(seed));
+}
+
+/// Runs a story in which time passes only while everybody waits for it.
+fn paused(story: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(play(seed));
+    runtime.block_on(story);
 }
 
 async fn play(seed: u64) {
@@ -54,8 +61,9 @@ async fn play(seed: u64) {
         Faults { dies: 60, doubles: 300, ..Faults::default() },
         Faults { dies: 30, stalls: 60, refuses: 100, doubles: 500, loses: 0, forgets: 0 },
         Faults { dies: 100, stalls: 100, refuses: 300, doubles: 1000, loses: 200, forgets: 5000 },
+        Faults { dies: 600, ..Faults::default() },
     ];
-    let faults = kinds[usize::try_from(seed % 4).unwrap()];
+    let faults = kinds[usize::try_from(seed % kinds.len() as u64).unwrap()];
     let world = World::new(seed, faults);
     let stage = Stage::new(world.clone());
     let mut tasks = tokio::task::JoinSet::new();
@@ -69,8 +77,11 @@ async fn play(seed: u64) {
     }
     let accepted: Vec<Acceptance> = (0..6 + world.dice.below(8)).map(|n| submission(&world, n)).collect();
     for acceptance in &accepted {
-        let (stage, acceptance) = (stage.clone(), acceptance.clone());
-        tasks.spawn(stage.clone().live(move |hand, _| stage.clone().submit(hand, acceptance.clone())));
+        let (host, copy) = (stage.clone(), acceptance.clone());
+        tasks.spawn(stage.clone().live(move |hand, _| host.clone().submit(hand, copy.clone())));
+        if world.dice.hits(2000) {
+            at_once(&stage, &world, acceptance, &mut tasks).await;
+        }
         tokio::time::sleep(world.dice.seconds(0, 600)).await;
     }
     trouble(&stage, &accepted, &mut tasks).await;
@@ -90,6 +101,27 @@ async fn play(seed: u64) {
         }
     }
     checks::all(&stage, &accepted);
+}
+
+/// A caller who changes his mind while the message is on its way in.
+async fn at_once(
+    stage: &Arc<Stage>,
+    world: &Arc<World>,
+    acceptance: &Acceptance,
+    tasks: &mut tokio::task::JoinSet<()>,
+) {
+    tokio::time::sleep(world.dice.millis(0, 1500)).await;
+    let id = acceptance.row.key.message.clone();
+    if world.dice.hits(5000) {
+        let stage = stage.clone();
+        tasks.spawn(stage.clone().live(move |hand, ambient| stage.clone().cancel(hand, ambient, id.clone())));
+        return;
+    }
+    let what = HoldOn::Message(id);
+    world.kept().holds.push(Hold { id: "short".to_owned(), tenant: None, what, until: world.now() });
+    tokio::time::sleep(world.dice.millis(0, 3000)).await;
+    let calm = Hand { world: world.clone(), fate: Fate::new() };
+    calm.remove_hold("short").await.unwrap();
 }
 
 /// Callers for some hours: one in three messages is cancelled, one in four tried again, holds come and go.
@@ -136,6 +168,7 @@ async fn trouble(stage: &Arc<Stage>, accepted: &[Acceptance], tasks: &mut tokio:
     }
 }
 
+/// A message as chance has it.
 fn submission(world: &World, n: u64) -> Acceptance {
     let dice = &world.dice;
     let mut recipients: Vec<Address> = Vec::new();
@@ -147,27 +180,48 @@ fn submission(world: &World, n: u64) -> Acceptance {
             recipients.push(address);
         }
     }
-    let now = world.now();
+    let send_at = dice.hits(2500).then(|| world.now().plus(dice.seconds(1, 3 * 3600)));
     let facts = Facts {
         request_hash: n.to_string(),
-        spool: n.to_string(),
+        send_at,
+        lifetime_ms: u64::try_from(dice.seconds(1800, 20 * 3600).as_millis()).unwrap(),
+        guarantee: dice.one_of(&[Guarantee::AtLeastOnce, Guarantee::AtMostOnce]),
+        ..facts(world)
+    };
+    acceptance(n, facts, &recipients)
+}
+
+/// A plain one to `a@x.example b@y.example …`.
+fn letter_to(world: &World, recipients: &str) -> Acceptance {
+    let recipients: Vec<Address> =
+        recipients.split_whitespace().map(|text| Address::parse(text).unwrap()).collect();
+    acceptance(0, facts(world), &recipients)
+}
+
+fn facts(world: &World) -> Facts {
+    Facts {
+        request_hash: String::new(),
+        spool: "spool".to_owned(),
         size: 5,
         from: "sender@sender.example".to_owned(),
         subject: "simulated".to_owned(),
         reverse_path: ReversePath::Null,
         lane: Lane::Transactional,
         tags: BTreeMap::new(),
-        accepted_at: now,
-        send_at: dice.hits(2500).then(|| now.plus(dice.seconds(1, 3 * 3600))),
-        lifetime_ms: u64::try_from(dice.seconds(1800, 20 * 3600).as_millis()).unwrap(),
-        guarantee: dice.one_of(&[Guarantee::AtLeastOnce, Guarantee::AtMostOnce]),
+        accepted_at: world.now(),
+        send_at: None,
+        lifetime_ms: 4 * 24 * 3600 * 1000,
+        guarantee: Guarantee::AtLeastOnce,
         tls: None,
         content: Content::SevenBit,
         header: HeaderCharset::Ascii,
         realm: Realm::World,
-    };
+    }
+}
+
+fn acceptance(n: u64, facts: Facts, recipients: &[Address]) -> Acceptance {
     let id = MessageId::derived(&[&n.to_be_bytes()]);
-    let row = Row::accepted(id, Tenant::default_tenant(), facts, &recipients);
+    let row = Row::accepted(id, Tenant::default_tenant(), facts, recipients);
     let job = (row.promise == Promise::Job).then(|| row.job(JobId::derived(&[b"first", &n.to_be_bytes()])));
     Acceptance { row, message: Bytes::from_static(b"hello"), job }
 }

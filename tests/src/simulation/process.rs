@@ -44,7 +44,7 @@ impl Stage {
         Arc::new(Self { world, receiver: Arc::default(), callers: Arc::default(), policy })
     }
 
-    fn ambient(&self, seed: u64, skew_millis: i64) -> Ambient {
+    pub fn ambient(&self, seed: u64, skew_millis: i64) -> Ambient {
         Ambient {
             clock: Arc::new(self.world.watch.off_by(skew_millis)),
             chance: Arc::new(Dice::new(seed)),

@@ -32,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     max_term_width = 100
 )]
 #[command(after_help = "Examples:
-  posthaste demo                        the whole pipeline on this machine, in half a minute
+  posthaste demo                        the whole pipeline on this machine, in ten seconds
   posthaste dev                         the local stack, until Ctrl-C
   posthaste send --from hello@acme.example --to defer-2@example.net --subject Hi --text Hello --wait
   posthaste queue                       what waits, and why

@@ -40,12 +40,8 @@ impl Stage {
         stage
             .line(&paint(style::STRONG, "Posthaste: the whole pipeline, on this machine, in ten seconds"))?;
         stage.line("")?;
-        for text in [
-            "Mail comes in over HTTP, is on disk before the answer, and leaves over real SMTP with TLS. The receiver",
-            "is a sandbox that answers as the address asks, so nothing leaves this machine. Waits are seconds here;",
-            "in earnest they are minutes and hours.",
-        ] {
-            stage.line(&format!("  {text}"))?;
+        for line in wrap(WHAT_THIS_IS, stage.columns.saturating_sub(2)) {
+            stage.line(&format!("  {line}"))?;
         }
         stage.line("")?;
         let fact =
@@ -55,12 +51,12 @@ impl Stage {
         stage.line("")?;
         stage.line(&paint(style::STRONG, "Announced"))?;
         for (n, role) in CAST.iter().enumerate() {
-            stage.line(&format!(
-                "  {}  {:<26} {}",
-                number(n),
-                role.to,
-                paint(style::FAINT, role.announced)
-            ))?;
+            let mut words = wrap(role.announced, stage.columns.saturating_sub(ROLE_LEAD)).into_iter();
+            let first = paint(style::FAINT, words.next().unwrap_or_default());
+            stage.line(&format!("  {}  {:<26} {first}", number(n), role.to))?;
+            for line in words {
+                stage.line(&format!("{}{}", " ".repeat(ROLE_LEAD), paint(style::FAINT, line)))?;
+            }
         }
         stage.line("")?;
         stage.line(&paint(style::STRONG, "As it happens"))?;
@@ -187,6 +183,12 @@ impl Stage {
     }
 }
 
+/// What newcomers read first.
+const WHAT_THIS_IS: &str = "Mail comes in over HTTP, is on disk before the answer, and leaves over real SMTP with TLS. \
+The receiver is a sandbox that answers as the address asks, so nothing leaves this machine. Waits are seconds here; in \
+earnest they are minutes and hours.";
+/// Where an announcement begins: two spaces, a number, an address.
+const ROLE_LEAD: usize = 2 + 1 + 2 + 26 + 1;
 /// Where what was said begins: two spaces, a span, a number, a status.
 const LEAD: usize = 2 + 6 + 2 + 1 + 2 + 12 + 1;
 

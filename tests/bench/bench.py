@@ -192,22 +192,25 @@ def round_trips(program, folder):
     """What a message costs on a reused connection, in round trips of a 50 ms line: the hop, and the whole pipeline."""
     sink = Sink()
     line = Latency((sink.ip, sink.port), RTT_S / 2)
+    rtt_s = line.round_trip_s()
     counted = json.loads(timed([program, f"{line.ip}:{line.port}", "--messages", "60", "--size", str(SIZE_BYTES)])[2])
+    hop_trips = counted["seconds"] / counted["messages"] / rtt_s
     sink.close()
     line.close()
     sink = Sink()
     line = Latency((sink.ip, sink.port), RTT_S / 2)
+    rtt_s = line.round_trip_s()
     posthaste = Posthaste(folder, line.ip, line.port, 1)
     try:
         ab(posthaste, 100)
         wait(lambda: sink.messages >= 100, "100 messages over the slow line", 60)
-        whole = (sink.last_at - sink.first_at) / (sink.messages - 1) / RTT_S
+        whole = (sink.last_at - sink.first_at) / (sink.messages - 1) / rtt_s
         connections = line.connections
     finally:
         posthaste.close()
         sink.close()
         line.close()
-    return {"hop": round(counted["seconds"] / counted["messages"] / RTT_S, 2),
+    return {"hop": round(hop_trips, 2), "rtt_ms": round(rtt_s * 1000, 1),
             "hop_own_count": counted["round_trips_per_message"],
             "end_to_end": round(whole, 2), "end_to_end_connections": connections}
 

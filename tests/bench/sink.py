@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import socket
+import statistics
 import subprocess
 import threading
 import time
@@ -117,6 +118,20 @@ class Latency:
             await delivering
         except OSError:
             pass
+
+    def round_trip_s(self, times=20):
+        """What a command and its answer take over this line, as it is: timers and scheduling add to its two ways."""
+        with socket.create_connection((self.ip, self.port), 10) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.recv(1000)
+            took = []
+            for _ in range(times):
+                began = time.monotonic()
+                sock.sendall(b"NOOP\r\n")
+                sock.recv(1000)
+                took.append(time.monotonic() - began)
+        self.connections -= 1
+        return statistics.median(took)
 
     def close(self):
         self._loop.call_soon_threadsafe(self._loop.stop)

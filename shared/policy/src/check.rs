@@ -66,17 +66,8 @@ fn check_retry(policy: &Policy, notes: &Notes<'_>) {
             let own = format!("retry.{lane}.{key}");
             if notes.has(&own) { own } else { format!("retry.{key}") }
         };
-        match retry.schedule.first() {
-            None => notes.problem(&key("schedule"), "is empty: write at least one wait"),
-            Some(first) if *first >= retry.expire_after => {
-                let message = format!(
-                    "{} is over before the first retry after {}: every deferral would end as expired",
-                    show_span(retry.expire_after),
-                    show_span(*first)
-                );
-                notes.problem(&key("expire_after"), message);
-            }
-            Some(_) => {}
+        if retry.schedule.is_empty() {
+            notes.problem(&key("schedule"), "is empty: write at least one wait");
         }
         if retry.throttle.is_empty() {
             notes.problem(&key("throttle"), "is empty: write at least one wait");
@@ -209,6 +200,16 @@ impl Policy {
     /// What is allowed and probably not meant; a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        for lane in Lane::ALL {
+            let retry = self.retry(lane);
+            if let Some(first) = retry.schedule.first().filter(|first| **first >= retry.expire_after) {
+                warnings.push(format!(
+                    "{lane}: expire_after {} is over before the first retry after {}: every deferral ends as expired",
+                    show_span(retry.expire_after),
+                    show_span(*first)
+                ));
+            }
+        }
         let unused = self.routes.len() + self.shaping.len();
         if self.sandbox_only() && !self.sandbox.all && unused > 0 {
             warnings.push(format!("without mta.hostname only the sandbox is served: {unused} routes and shaping rules are not used"));

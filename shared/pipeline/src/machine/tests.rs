@@ -1,6 +1,7 @@
 //! The state machine's table as a table of behaviour: each case says all that becomes of a row, and what follows in
 //! order. Times are seconds from the acceptance.
 
+mod callers;
 mod loss;
 mod properties;
 mod shown;
@@ -17,6 +18,11 @@ use posthaste_policy::{Action, Category, RuleName, Verdict};
 use super::*;
 use crate::effect::Step;
 use crate::row::{Content, Facts, Guarantee, HeaderCharset, Job, Realm, Row};
+
+fn check(actual: impl AsRef<str>, expected: &str) {
+    let actual = actual.as_ref();
+    assert!(actual == expected, "\nactual:   {actual}\nexpected: {expected}\n");
+}
 
 /// When everything here is accepted.
 const T0: Timestamp = Timestamp(1_800_000_000_000);
@@ -91,6 +97,11 @@ fn claims(row: &Row, job: &Job, around: Around) -> Claim {
     let mut situation =
         Situation { now: at(around.now), barred: &barred, hold: around.hold, fresh: &mut fresh };
     claim(Some(row), job, &mut situation)
+}
+
+/// What becomes of a job, in words.
+fn claimed(row: &Row, name: &str, around: Around) -> String {
+    shown::claim(&claims(row, &job(row, name), around))
 }
 
 /// The row after a job has claimed it.

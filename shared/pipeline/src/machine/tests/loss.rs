@@ -3,15 +3,6 @@
 use super::*;
 use crate::effect::Effect;
 
-fn check(actual: impl AsRef<str>, expected: &str) {
-    let actual = actual.as_ref();
-    assert!(actual == expected, "\nactual:   {actual}\nexpected: {expected}\n");
-}
-
-fn claimed(row: &Row, name: &str, around: Around) -> String {
-    shown::claim(&claims(row, &job(row, name), around))
-}
-
 #[test]
 fn what_a_dead_holder_ended_is_told_though_another_took_its_row() {
     let around = Around { now: 5, suppressed: &[0], ..Around::default() };

@@ -153,7 +153,10 @@ impl World {
 
     /// A job comes; what it begins to send is given back.
     fn come(&mut self, which: usize, dies: u8, by: &Op) {
-        let Some(job) = self.jobs.get(which).map(|(job, _)| job.clone()) else { return };
+        let Some((job, acked)) = self.jobs.get_mut(which) else { return };
+        // An acknowledged job that comes again was not deleted everywhere: it is to be acknowledged again.
+        *acked = Acked::No;
+        let job = job.clone();
         let mut made = self.made;
         let mut fresh = || {
             made += 1;

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use posthaste_mail::{MessageId, PartKey, Tenant};
 use posthaste_pipeline::intake::{self, BatchRequest, Key, Mail, Refusal, RequestHash, Submission};
+use posthaste_pipeline::row::RowKey;
 use serde::Serialize;
 
 use crate::ask::{Ask, json};
@@ -88,9 +89,12 @@ async fn unconflicted(
     hash: &RequestHash,
     count: usize,
 ) -> Result<(), Problem> {
-    let keys: Vec<PartKey> = (0_u32..)
+    let keys: Vec<RowKey> = (0_u32..)
         .take(count)
-        .map(|index| PartKey { message: Key { key: key.to_owned(), index }.message_id(tenant), part: 0 })
+        .map(|index| {
+            let message = Key { key: key.to_owned(), index }.message_id(tenant);
+            RowKey { tenant: tenant.clone(), part: PartKey { message, part: 0 } }
+        })
         .collect();
     let rows = ask.app.stores.ledger.read(&keys).await?;
     match rows.iter().flatten().any(|row| row.facts.request_hash != hash.as_str()) {

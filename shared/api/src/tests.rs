@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use posthaste_embedded::{Embedded, Options};
 use posthaste_mail::{PartKey, Tenant};
 use posthaste_pipeline::ambient::Ambient;
-use posthaste_pipeline::row::{Cancel, State};
+use posthaste_pipeline::row::{Cancel, RowKey, State};
 use posthaste_pipeline::stores::Stores;
 use posthaste_policy::Policy;
 use posthaste_sandbox::{Config, Sandbox};
@@ -372,7 +372,14 @@ async fn what_is_being_sent_is_not_tried_again_and_says_that_it_may_be_delivered
     let bench = bench();
     let id = bench.accepted(&letter()).await;
     let key = PartKey { message: posthaste_mail::MessageId::parse(&id).unwrap(), part: 0 };
-    let mut row = bench.stores.ledger.read(&[key]).await.unwrap().remove(0).unwrap();
+    let mut row = bench
+        .stores
+        .ledger
+        .read(&[RowKey { tenant: Tenant::default_tenant(), part: key }])
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap();
     let expect = row.version;
     row.state = State::Sending;
     row.version += 1;

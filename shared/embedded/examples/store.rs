@@ -15,7 +15,7 @@ use posthaste_mail::{Address, EventId, JobId, Lane, MessageId, PartKey, ReverseP
 use posthaste_pipeline::effect::{Effect, Event, EventKind, Step};
 use posthaste_pipeline::row::{
     Cancel, Content, Dot, End, Facts, Guarantee, HeaderCharset, Job, Outcome, Promise, Realm, Recipient, Row,
-    State,
+    RowKey, State,
 };
 use posthaste_pipeline::stores::{Acceptance, Accepted, Applied, Intake, Ledger, Spool};
 
@@ -149,7 +149,7 @@ async fn accept(store: &Embedded, n: usize, body: &Bytes) -> Result<(), Failure>
 
 /// Claims, reads, settles and acknowledges a batch.
 async fn deliver(store: &Embedded, received: Vec<Received>) -> Result<(), Failure> {
-    let keys: Vec<PartKey> = received.iter().map(|received| received.job.key.clone()).collect();
+    let keys: Vec<RowKey> = received.iter().map(|received| received.job.row_key()).collect();
     let mut rows: Vec<Row> = store.read(&keys).await?.into_iter().flatten().collect();
     for (row, received) in rows.iter_mut().zip(&received) {
         row.state = State::Sending;

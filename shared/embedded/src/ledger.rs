@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use posthaste_mail::{Domain, MessageId, PartKey, Tenant, Timestamp};
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
-use posthaste_pipeline::row::{Job, Row, State};
+use posthaste_pipeline::row::{Job, Row, RowKey, State};
 use posthaste_pipeline::stores::{Applied, Found, Ledger, Search, StoreError, WaitingGroup};
 use rusqlite::params;
 
@@ -107,17 +107,19 @@ impl PreparedStep {
 
 #[async_trait::async_trait]
 impl Ledger for Embedded {
-    async fn read(&self, keys: &[PartKey]) -> Result<Vec<Option<Row>>, StoreError> {
-        let mut found: Vec<Option<Row>> =
-            keys.iter().map(|key| self.shared().rows.get(key).map(|slot| Row::clone(&slot.row))).collect();
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        let mut found: Vec<Option<Row>> = keys
+            .iter()
+            .map(|key| self.shared().rows.get(&key.part).map(|slot| Row::clone(&slot.row)))
+            .collect();
         let missing: Vec<(usize, PartKey)> = keys
             .iter()
             .enumerate()
             .filter(|(at, _)| found[*at].is_none())
-            .map(|(at, key)| (at, key.clone()))
+            .map(|(at, key)| (at, key.part.clone()))
             .collect();
         if missing.is_empty() {
-            return Ok(found);
+            return Ok(own(keys, found));
         }
         let read = self.readers().query(move |reading| {
             let mut read = Vec::with_capacity(missing.len());
@@ -130,7 +132,7 @@ impl Ledger for Embedded {
         for (at, row) in read.await? {
             found[at] = row;
         }
-        Ok(found)
+        Ok(own(keys, found))
     }
 
     async fn apply(&self, steps: Vec<Step>) -> Result<Vec<Applied>, StoreError> {
@@ -182,6 +184,12 @@ impl Ledger for Embedded {
         let tenant = tenant.cloned();
         self.readers().query(move |reading| waiting(reading, tenant.as_ref())).await
     }
+}
+
+/// What is another tenant's is not there.
+fn own(keys: &[RowKey], found: Vec<Option<Row>>) -> Vec<Option<Row>> {
+    let own = |(row, key): (Option<Row>, &RowKey)| row.filter(|row| row.tenant == key.tenant);
+    found.into_iter().zip(keys).map(own).collect()
 }
 
 /// The places under a hash before `before`, newest first: those in memory and those in the table, as one line.
@@ -294,7 +302,10 @@ fn waiting(reading: &Reading<'_>, tenant: Option<&Tenant>) -> Result<Vec<Waiting
                     oldest: accepted,
                     next_due: Timestamp(due),
                     first_expiry: expires,
-                    sample: PartKey { message: MessageId::derived(&[]), part: 0 },
+                    sample: RowKey {
+                        tenant: Tenant::default_tenant(),
+                        part: PartKey { message: MessageId::derived(&[]), part: 0 },
+                    },
                 },
                 next,
                 next_seq: seq,
@@ -315,16 +326,17 @@ fn name_group(
     gathered: Gathered,
 ) -> Result<WaitingGroup, Fault> {
     let unreadable = |what: &str| Fault::Unreadable(format!("`{what}` in the list of open rows"));
-    let (message, part): (String, u16) = reading
-        .statement("SELECT message, part FROM rows WHERE seq = ?1")?
-        .query_row([gathered.next_seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (message, part, tenant): (String, u16, String) = reading
+        .statement("SELECT message, part, tenant FROM rows WHERE seq = ?1")?
+        .query_row([gathered.next_seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let message = MessageId::parse(&message).ok_or_else(|| unreadable(&message))?;
+    let tenant = Tenant::parse(&tenant).ok_or_else(|| unreadable(&tenant))?;
     let domain = domain.map(|text| Domain::parse(&text).map_err(|_| unreadable(&text))).transpose()?;
     Ok(WaitingGroup {
         domain,
         site,
         next_due: Timestamp(gathered.next.1),
-        sample: PartKey { message, part },
+        sample: RowKey { tenant, part: PartKey { message, part } },
         ..gathered.group
     })
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use posthaste_mail::{Address, Lane, MessageId, PartKey, ReversePath, Tenant, Timestamp};
-use posthaste_pipeline::row::{Content, Facts, Guarantee, HeaderCharset, Realm, Row};
+use posthaste_mail::{Address, Lane, MessageId, ReversePath, Tenant, Timestamp};
+use posthaste_pipeline::row::{Content, Facts, Guarantee, HeaderCharset, Realm, Row, RowKey};
 use posthaste_pipeline::stores::{
     Acceptance, Accepted, Intake, Ledger, Search, SearchBy, Spool, StoreError, Suppressions,
 };
@@ -42,8 +42,8 @@ fn submission(n: usize, octets: usize) -> Acceptance {
     Acceptance { row, message: Bytes::from(vec![b'x'; octets]), job: None }
 }
 
-fn key(n: usize) -> PartKey {
-    submission(n, 0).row.key
+fn row_key(n: usize) -> RowKey {
+    submission(n, 0).row.row_key()
 }
 
 async fn accept(store: &Embedded, n: usize, octets: usize) -> Result<Accepted, StoreError> {
@@ -71,7 +71,7 @@ async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
     let (big, small) = tokio::join!(accept(&store, 1, 1_000_000), accept(&store, 2, 10));
     assert!(is_unavailable(&big), "{big:?}");
     assert_eq!(small.unwrap(), Accepted::New);
-    assert_eq!(store.read(&[key(1)]).await.unwrap(), [None]);
+    assert_eq!(store.read(&[row_key(1)]).await.unwrap(), [None]);
     assert_eq!(Spool::open(&store, "spool 1").await.unwrap(), None);
     limit(1_000_000).await.unwrap();
     assert_eq!(accept(&store, 1, 1_000_000).await.unwrap(), Accepted::New);
@@ -102,7 +102,7 @@ async fn what_cannot_be_read_is_said_to_be_corrupt() {
         Ok(())
     });
     damage.await.unwrap();
-    let read = store.read(&[key(1)]).await;
+    let read = store.read(&[row_key(1)]).await;
     assert!(matches!(read, Err(StoreError::Corrupt(_))), "{read:?}");
     let again = accept(&store, 1, 10).await;
     assert!(matches!(again, Err(StoreError::Corrupt(_))), "{again:?}");
@@ -172,7 +172,7 @@ async fn memory_is_bounded_and_what_is_not_in_it_is_read() {
         accept(&store, n, 10_000).await.unwrap();
     }
     for n in (0..50).chain([3, 3, 3]) {
-        assert_eq!(store.read(&[key(n)]).await.unwrap(), [Some(submission(n, 10_000).row)]);
+        assert_eq!(store.read(&[row_key(n)]).await.unwrap(), [Some(submission(n, 10_000).row)]);
         assert_eq!(
             Spool::open(&store, &format!("spool {n}")).await.unwrap().map(|body| body.len()),
             Some(10_000)

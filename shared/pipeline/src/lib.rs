@@ -11,5 +11,6 @@ pub mod effect;
 pub mod intake;
 pub mod machine;
 pub mod row;
+pub mod spool;
 pub mod stores;
 pub mod view;

@@ -94,6 +94,16 @@ pub enum Guarantee {
     AtMostOnce,
 }
 
+/// Names a row in any store: every store keeps a tenant's rows under that tenant's name, so that no mistake elsewhere
+/// can read another's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RowKey {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Message and part.
+    pub part: PartKey,
+}
+
 /// Where a row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -322,6 +332,11 @@ pub struct Attempt {
 }
 
 impl Row {
+    /// Under which name stores keep it.
+    pub fn row_key(&self) -> RowKey {
+        RowKey { tenant: self.tenant.clone(), part: self.key.clone() }
+    }
+
     /// Recipients that have no final outcome yet.
     pub fn open_recipients(&self) -> impl Iterator<Item = (usize, &Recipient)> {
         self.recipients.iter().enumerate().filter(|(_, r)| r.outcome == Outcome::Open)
@@ -392,4 +407,11 @@ pub struct Job {
     pub expires: Timestamp,
     /// Recipients, for pacing.
     pub recipients: u16,
+}
+
+impl Job {
+    /// Under which name stores keep its row.
+    pub fn row_key(&self) -> RowKey {
+        RowKey { tenant: self.tenant.clone(), part: self.key.clone() }
+    }
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use posthaste_mail::{Address, Domain, JobId, MessageId, PartKey, Tenant, Timestamp};
+use posthaste_mail::{Address, Domain, JobId, MessageId, Tenant, Timestamp};
 use serde::Serialize;
 
 use crate::effect::{DeadLetter, Effect, Event, Step, Suppression};
-use crate::row::{Job, Realm, Row};
+use crate::row::{Job, Realm, Row, RowKey};
 
 /// Why a store did not do what it was asked. Never the fault of what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -75,7 +75,7 @@ pub trait Spool: Send + Sync {
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Rows as they are now (consistent), in the order asked for.
-    async fn read(&self, keys: &[PartKey]) -> Result<Vec<Option<Row>>, StoreError>;
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError>;
 
     /// Does each step on its own: the row if it still has the expected version, then its effects in order.
     /// One answer each, in order. After an error any prefix of any step may have been done.
@@ -153,7 +153,7 @@ pub struct WaitingGroup {
     /// When the first of them expires.
     pub first_expiry: Timestamp,
     /// The row that is due next, to say why it waits.
-    pub sample: PartKey,
+    pub sample: RowKey,
 }
 
 /// Sends jobs later.

@@ -37,7 +37,7 @@ pub async fn effects_can_be_done_again(subject: &Subject) {
     assert_eq!(again(|| stores.feed.of_message(&row.tenant, &row.key.message)).await, [event]);
     assert_eq!(again(|| stores.suppressions.list(&row.tenant, None, 10)).await, [entry]);
     assert_eq!(again(|| stores.dead_letters.list(None, 10)).await, [make::letter("dead")]);
-    assert_eq!(read(stores, &plain("part").key).await, Some(plain("part")));
+    assert_eq!(read(stores, &plain("part").row_key()).await, Some(plain("part")));
     let jobs = drain(&**queue, Lane::Transactional, at(5)).await;
     assert!(!jobs.is_empty() && jobs.iter().all(|job| *job == successor), "{jobs:?}");
 }
@@ -66,7 +66,7 @@ pub async fn the_row_comes_before_its_effects(subject: &Subject) {
     let mut seen = 0;
     while seen < i64::try_from(STEPS).unwrap() {
         let events = again(|| stores.feed.of_message(&row.tenant, &row.key.message)).await;
-        let now = read(stores, &row.key).await.unwrap();
+        let now = read(stores, &row.row_key()).await.unwrap();
         seen = events.iter().map(|event| event.at.0).max().unwrap_or(0);
         assert!(now.version >= u64::try_from(seen).unwrap(), "{} before {seen}", now.version);
         tokio::task::yield_now().await;

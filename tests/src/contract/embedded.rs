@@ -139,9 +139,9 @@ pub async fn a_stop_loses_nothing() {
     }
     let subject = subject_of(&open(directory.path()));
     let stores = &subject.stores;
-    let row = read(stores, &taken.row.key).await.unwrap();
+    let row = read(stores, &taken.row.row_key()).await.unwrap();
     assert_eq!(row, Row { version: held.version + 1, lease: Timestamp::default(), ..held });
-    assert_eq!(read(stores, &waiting.row.key).await, Some(waiting.row.clone()));
+    assert_eq!(read(stores, &waiting.row.row_key()).await, Some(waiting.row.clone()));
     assert_eq!(stores.spool.open(&taken.row.facts.spool).await.unwrap(), Some(taken.message.clone()));
     let visible: Vec<Job> = drain(&*subject.queue, Lane::Transactional, at(0)).await;
     assert_eq!(visible.len(), 2, "{visible:?}");
@@ -177,7 +177,7 @@ pub async fn a_copy_of_the_running_files_opens() {
     let copied = open(copy.path());
     for n in 0..20 {
         let row = plain(&format!("before {n}"));
-        assert_eq!(copied.read(std::slice::from_ref(&row.key)).await.unwrap(), [Some(row)]);
+        assert_eq!(copied.read(&[row.row_key()]).await.unwrap(), [Some(row)]);
     }
     writing.await.unwrap();
     store.close().await.unwrap();
@@ -197,7 +197,7 @@ pub async fn a_store_has_one_owner() {
     let refused = store.message(&Tenant::default_tenant(), &make::message("one")).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     let next = open(directory.path());
-    assert_eq!(next.read(&[plain("one").key]).await.unwrap(), [Some(plain("one"))]);
+    assert_eq!(next.read(&[plain("one").row_key()]).await.unwrap(), [Some(plain("one"))]);
 }
 
 /// A process that is killed in the middle of its work has kept every promise it made.
@@ -230,7 +230,7 @@ pub async fn what_is_acknowledged_survives_a_kill(test: &str) {
     let jobs: HashMap<_, _> = jobs.into_iter().map(|job| (job.key.clone(), job)).collect();
     for name in names {
         let expected = submission(plain(&name));
-        assert_eq!(read(&subject.stores, &expected.row.key).await.as_ref(), Some(&expected.row));
+        assert_eq!(read(&subject.stores, &expected.row.row_key()).await.as_ref(), Some(&expected.row));
         let octets = again(|| subject.stores.spool.open(&expected.row.facts.spool)).await;
         assert_eq!(octets, Some(expected.message));
         assert_eq!(jobs.get(&expected.row.key), expected.job.as_ref());
@@ -295,8 +295,8 @@ pub async fn what_is_old_goes() {
     assert!(store.open("head-1").await.unwrap().is_some());
     let cursor = again(|| stores.feed.latest(&of)).await;
     assert_eq!(purge(31).await, Purged { messages: 100, events: 100, ..nothing });
-    assert_eq!(read(&stores, &plain("done 1").key).await, None);
-    assert_eq!(read(&stores, &parts[0].key).await.map(|row| row.state), Some(State::Done));
+    assert_eq!(read(&stores, &plain("done 1").row_key()).await, None);
+    assert_eq!(read(&stores, &parts[0].row_key()).await.map(|row| row.state), Some(State::Done));
 
     write(done(&parts[1], make::T0.plus(DAY * 20)), Vec::new()).await;
     assert_eq!(purge(31).await, Purged { spooled: 1, ..nothing });

@@ -136,7 +136,7 @@ pub async fn what_waits_is_counted(subject: &Subject) {
         ("one.example", Some("mx.one"), 3, 1, at(60)),
     ];
     assert_eq!(shown, expected);
-    assert_eq!(groups[2].sample, two.key);
+    assert_eq!(groups[2].sample, two.row_key());
     assert_eq!((groups[2].oldest, groups[2].first_expiry), (make::T0, one.expires));
 
     let all = again(|| stores.ledger.waiting(None)).await;

@@ -20,9 +20,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use posthaste_mail::{Lane, PartKey, Timestamp};
+use posthaste_mail::{Lane, Timestamp};
 use posthaste_pipeline::effect::{Effect, Step};
-use posthaste_pipeline::row::{Job, Row};
+use posthaste_pipeline::row::{Job, Row, RowKey};
 use posthaste_pipeline::stores::{Acceptance, Accepted, Applied, StoreError, Stores};
 
 /// A store under test.
@@ -93,7 +93,7 @@ pub async fn drive(stores: &Stores, step: Step) -> Applied {
             }
             Err(error) => assert!(matches!(error, StoreError::Unavailable(_)), "{error}"),
         }
-        let row = read(stores, &step.row.key).await;
+        let row = read(stores, &step.row.row_key()).await;
         if row.as_ref() == Some(&written) {
             perform(stores, step.effects).await;
             return Applied::Yes;
@@ -111,7 +111,7 @@ pub async fn perform(stores: &Stores, effects: Vec<Effect>) {
 }
 
 /// Reads one row.
-pub async fn read(stores: &Stores, key: &PartKey) -> Option<Row> {
+pub async fn read(stores: &Stores, key: &RowKey) -> Option<Row> {
     again(|| stores.ledger.read(std::slice::from_ref(key))).await.pop().unwrap()
 }
 

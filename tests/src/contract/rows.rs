@@ -22,7 +22,7 @@ pub async fn what_was_accepted_is_there(subject: &Subject) {
     let Subject { stores, queue, .. } = subject;
     let one = submission(plain("one"));
     accept_new(stores, one.clone()).await;
-    assert_eq!(read(stores, &one.row.key).await, Some(one.row.clone()));
+    assert_eq!(read(stores, &one.row.row_key()).await, Some(one.row.clone()));
     let octets = again(|| stores.spool.open(&one.row.facts.spool)).await;
     assert_eq!(octets, Some(one.message.clone()));
     assert_eq!(again(|| stores.spool.open("none such")).await, None);
@@ -48,7 +48,7 @@ pub async fn a_key_comes_once(subject: &Subject) {
     other.row.facts = facts.into();
     other.message = Bytes::from_static(b"other octets");
     assert_eq!(accept(stores, other).await, Accepted::Conflict);
-    assert_eq!(read(stores, &first.row.key).await, Some(first.row.clone()));
+    assert_eq!(read(stores, &first.row.row_key()).await, Some(first.row.clone()));
     assert_eq!(again(|| stores.spool.open(&first.row.facts.spool)).await, Some(first.message.clone()));
 
     let mut done = first.row.clone();
@@ -81,8 +81,8 @@ pub async fn a_batch_is_answered_in_order(subject: &Subject) {
         .collect();
     assert!(matches!(shown[..], ["new" | "same", "new" | "same", "same", "conflict"]), "{shown:?}");
 
-    let missing = plain("missing").key;
-    let keys = [two.row.key.clone(), missing, one.row.key.clone()];
+    let missing = plain("missing").row_key();
+    let keys = [two.row.row_key(), missing, one.row.row_key()];
     let rows = again(|| stores.ledger.read(&keys)).await;
     assert_eq!(rows, [Some(two.row.clone()), None, Some(one.row.clone())]);
 
@@ -92,7 +92,7 @@ pub async fn a_batch_is_answered_in_order(subject: &Subject) {
     assert_eq!(drive(stores, steps[0].clone()).await, Applied::Yes);
     assert_eq!(drive(stores, stale).await, Applied::Stale);
     assert_eq!(drive(stores, steps[1].clone()).await, Applied::Yes);
-    assert_eq!(read(stores, &one.row.key).await, Some(steps[0].row.clone()));
+    assert_eq!(read(stores, &one.row.row_key()).await, Some(steps[0].row.clone()));
 }
 
 /// A row is put only where none is, and a write that comes too late does nothing at all.
@@ -120,9 +120,9 @@ pub async fn a_row_is_written_only_over_its_version(subject: &Subject) {
     let unknown = Step { expect: 3, ..marked(&plain("unknown"), "x") };
     assert_eq!(drive(stores, too_late(unknown)).await, Applied::Stale);
 
-    assert_eq!(read(stores, &row.key).await, Some(next.row));
-    assert_eq!(read(stores, &plain("late").key).await, None);
-    assert_eq!(read(stores, &plain("unknown").key).await, None);
+    assert_eq!(read(stores, &row.row_key()).await, Some(next.row));
+    assert_eq!(read(stores, &plain("late").row_key()).await, None);
+    assert_eq!(read(stores, &plain("unknown").row_key()).await, None);
     assert_eq!(drain(&**queue, Lane::Transactional, at(10)).await, []);
     assert_eq!(again(|| stores.feed.after(&row.tenant, 0, 10)).await, []);
     assert_eq!(again(|| stores.dead_letters.list(None, 10)).await, []);
@@ -130,7 +130,7 @@ pub async fn a_row_is_written_only_over_its_version(subject: &Subject) {
 
     perform(stores, vec![Effect::Row(Box::new(row.clone()))]).await;
     assert_eq!(
-        read(stores, &row.key).await.map(|row| row.version),
+        read(stores, &row.row_key()).await.map(|row| row.version),
         Some(2),
         "an effect puts no row over another"
     );
@@ -144,7 +144,7 @@ pub async fn one_of_many_writers_wins(subject: &Subject) {
     let row = plain("one");
     accept_new(stores, submission(row.clone())).await;
     for round in 1..=ROUNDS {
-        let now = read(stores, &row.key).await.unwrap();
+        let now = read(stores, &row.row_key()).await.unwrap();
         assert_eq!(now.version, round);
         let mut writers = tokio::task::JoinSet::new();
         for n in 0..WRITERS {
@@ -159,7 +159,7 @@ pub async fn one_of_many_writers_wins(subject: &Subject) {
             }
         }
         assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
-        assert_eq!(read(stores, &row.key).await, winners.pop());
+        assert_eq!(read(stores, &row.row_key()).await, winners.pop());
     }
 }
 

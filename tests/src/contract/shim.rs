@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use posthaste_mail::{Address, JobId, Lane, MessageId, PartKey, Tenant, Timestamp};
+use posthaste_mail::{Address, JobId, Lane, MessageId, Tenant, Timestamp};
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
-use posthaste_pipeline::row::{Job, Row};
+use posthaste_pipeline::row::{Job, Row, RowKey};
 use posthaste_pipeline::stores::{
     Acceptance, Accepted, Applied, Controls, DeadLetters, Feed, Found, Hold, Intake, Later, Ledger, Search,
     Spool, StoreError, Stores, Suppressions, WaitingGroup,
@@ -156,7 +156,7 @@ impl Shim {
         self.between("before a submission").await?;
         let job = submission.job.clone();
         // Of what came before, the store must send the job itself.
-        if let Some(_known) = one(self.inner.ledger.read(std::slice::from_ref(&submission.row.key)).await?)? {
+        if let Some(_known) = one(self.inner.ledger.read(&[submission.row.row_key()]).await?)? {
             return one(self.inner.intake.accept(vec![submission]).await?);
         }
         let accepted = one(self.inner.intake.accept(vec![Acceptance { job: None, ..submission }]).await?)?;
@@ -198,7 +198,7 @@ impl Spool for Shim {
 
 #[async_trait]
 impl Ledger for Shim {
-    async fn read(&self, keys: &[PartKey]) -> Result<Vec<Option<Row>>, StoreError> {
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
         self.whole(self.inner.ledger.read(keys)).await
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use posthaste_mail::{Address, JobId, MessageId, PartKey, Tenant, Timestamp};
+use posthaste_mail::{Address, JobId, MessageId, Tenant, Timestamp};
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
-use posthaste_pipeline::row::{Job, Promise, Row, State};
+use posthaste_pipeline::row::{Job, Promise, Row, RowKey, State};
 use posthaste_pipeline::stores::{
     Acceptance, Accepted, Applied, Controls, DeadLetters, Feed, Found, Hold, Intake, Later, Ledger, Search,
     Spool, StoreError, Stores, Suppressions, WaitingGroup,
@@ -70,10 +70,10 @@ impl Spool for Hand {
 
 #[async_trait]
 impl Ledger for Hand {
-    async fn read(&self, keys: &[PartKey]) -> Result<Vec<Option<Row>>, StoreError> {
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
         let rows = {
             let kept = self.world.kept();
-            keys.iter().map(|key| kept.rows.get(key).cloned()).collect()
+            keys.iter().map(|key| kept.rows.get(&key.part).cloned()).collect()
         };
         self.edge().await?;
         Ok(rows)

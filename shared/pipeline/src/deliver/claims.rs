@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use posthaste_mail::{PartKey, Timestamp};
+use posthaste_mail::Timestamp;
 
 use super::hold::holding;
 use super::{Disposition, Inner};
@@ -13,7 +13,7 @@ use crate::effect::{Effect, Step, Suppression};
 use crate::machine::{
     Barred, Claim, LEASE, Pace, Situation, Told, claim, follow, settle, settle_late, told_of,
 };
-use crate::row::{Dot, Job, Row, State};
+use crate::row::{Dot, Job, Row, RowKey, State};
 use crate::stores::{Applied, Hold, StoreError, Stores, obeys};
 
 /// A hold works within this time of being made, and is forgotten within it after its release.
@@ -105,7 +105,7 @@ impl Claims {
         open: &[usize],
         claimed: &mut [Option<Claimed>],
     ) -> Result<(), StoreError> {
-        let keys: Vec<PartKey> = open.iter().map(|at| jobs[*at].key.clone()).collect();
+        let keys: Vec<RowKey> = open.iter().map(|at| jobs[*at].row_key()).collect();
         let rows = self.stores.ledger.read(&keys).await?;
         let barred = self.barred(&rows).await?;
         let holds = self.holds().await?;
@@ -269,7 +269,7 @@ impl Claims {
             }
             return Ok(Some(given_back(&written, job)));
         }
-        if let Some(Some(row)) = self.stores.ledger.read(std::slice::from_ref(&job.key)).await?.pop() {
+        if let Some(Some(row)) = self.stores.ledger.read(&[job.row_key()]).await?.pop() {
             *known = row;
         }
         Ok(None)
@@ -290,7 +290,7 @@ impl Claims {
                 *row = written;
                 return Ok(true);
             }
-            let now = self.stores.ledger.read(std::slice::from_ref(&row.key)).await?.pop().flatten();
+            let now = self.stores.ledger.read(&[row.row_key()]).await?.pop().flatten();
             match now {
                 Some(now)
                     if now.state == State::Sending

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ambient::Ambient;
 use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row};
+use crate::spool;
 use crate::stores::{Acceptance, Accepted, Intake, Stores};
 
 pub use raw::RawRequest;
@@ -175,6 +176,7 @@ async fn store(
     if acceptances.is_empty() {
         return answers;
     }
+    spool::share(&mut acceptances);
     let stored = match intake.accept(acceptances).await {
         Ok(stored) => stored,
         Err(error) => {
@@ -234,7 +236,7 @@ pub fn ready(
     let message = prepared.bytes.clone();
     let lifetime = read.wishes.expires_in.unwrap_or(policy.retry(read.wishes.lane).expire_after);
     let facts = Facts {
-        spool: format!("{id}-{}", submission.hash.as_str()),
+        spool: spool::name(tenant, &id, submission.hash.as_str()),
         request_hash: submission.hash.0,
         size,
         reverse_path: read.wishes.return_path.unwrap_or(ReversePath::Address(prepared.from_address)),

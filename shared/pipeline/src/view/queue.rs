@@ -70,7 +70,7 @@ pub fn queue<'a>(
                 drain_seconds: drain_seconds(group, sample.as_ref(), policy),
                 why,
                 category,
-                sample: &group.sample.message,
+                sample: &group.sample.part.message,
             }
         })
         .collect();

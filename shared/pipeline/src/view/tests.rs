@@ -152,7 +152,7 @@ fn the_queue_says_why() {
             oldest: at(0),
             next_due: at(60),
             first_expiry: at(3_600),
-            sample: sample.key.clone(),
+            sample: sample.row_key(),
         };
         let (groups, samples) = ([group], [Some(sample)]);
         let shown = queue(&groups, &samples, &Policy::default(), at(90));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use posthaste_mail::{Address, Lane, MessageId, ReversePath, Tenant, Timestamp};
+use posthaste_mail::{Address, Lane, MessageId, PartKey, ReversePath, Tenant, Timestamp};
 use posthaste_pipeline::row::{Content, Facts, Guarantee, HeaderCharset, Realm, Row, RowKey};
 use posthaste_pipeline::stores::{
     Acceptance, Accepted, Intake, Ledger, Search, SearchBy, Spool, StoreError, Suppressions,
@@ -40,6 +40,10 @@ fn submission(n: usize, octets: usize) -> Acceptance {
     let id = MessageId::derived(&[&n.to_be_bytes()]);
     let row = Row::accepted(id, Tenant::default_tenant(), facts, &[recipient]);
     Acceptance { row, message: Bytes::from(vec![b'x'; octets]), job: None }
+}
+
+fn key(n: usize) -> PartKey {
+    submission(n, 0).row.key
 }
 
 fn row_key(n: usize) -> RowKey {

@@ -1,0 +1,175 @@
+//! Rows, their steps, and what finds rows that wait.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, stream};
+use posthaste_mail::{Domain, MessageId, Tenant, Timestamp};
+use posthaste_pipeline::effect::{Effect, Step};
+use posthaste_pipeline::row::{Row, RowKey, State};
+use posthaste_pipeline::stores::{Applied, Found, Ledger, Search, StoreError, WaitingGroup};
+
+use crate::item::{self, Item, Key};
+use crate::table::{Consistency, Range};
+use crate::{Aws, rows, schema};
+
+/// Writes under way at once for one batch of steps.
+pub(crate) const WRITES_AT_ONCE: usize = 16;
+/// Parts of one message: as many as recipients.
+const PARTS_MAX: usize = 1_001;
+/// Entries of each shard of the index that a look at what waits goes through.
+const LOOKED_AT_MAX: usize = 5_000;
+/// Rows that are read for it; the rest is estimated from these.
+const SAMPLED_MAX: usize = 2_000;
+
+#[async_trait::async_trait]
+impl Ledger for Aws {
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        let keys: Vec<Key> = keys.iter().map(rows::key).collect();
+        let items = self.table().get_all(&keys, Consistency::Strong).await?;
+        items.iter().map(|item| item.as_ref().map(rows::read).transpose()).collect()
+    }
+
+    async fn apply(&self, steps: Vec<Step>) -> Result<Vec<Applied>, StoreError> {
+        let (mut written, mut effects) = (Vec::with_capacity(steps.len()), Vec::with_capacity(steps.len()));
+        for step in steps {
+            written.push((step.expect, step.row));
+            effects.push(step.effects);
+        }
+        let table = self.table();
+        let applied: Vec<Applied> = stream::iter(written)
+            .map(|(expect, row)| rows::write(table, expect, row))
+            .buffered(WRITES_AT_ONCE)
+            .try_collect()
+            .await?;
+        let follow = effects.into_iter().zip(&applied).filter(|(_, applied)| **applied == Applied::Yes);
+        self.follow(follow.flat_map(|(effects, _)| effects).collect()).await?;
+        Ok(applied)
+    }
+
+    async fn perform(&self, effects: Vec<Effect>) -> Result<(), StoreError> {
+        self.follow(effects).await
+    }
+
+    async fn message(&self, tenant: &Tenant, id: &MessageId) -> Result<Vec<Row>, StoreError> {
+        let range = Range {
+            index: false,
+            partition: schema::message(tenant, id),
+            // Digits come before letters: events are left out.
+            condition: Some(("#s < :s", vec![(":s", AttributeValue::S(schema::EVENT.to_owned()))])),
+            backwards: false,
+            limit: PARTS_MAX,
+            consistency: Consistency::Strong,
+        };
+        self.table().query(&range).await?.iter().map(rows::read).collect()
+    }
+
+    async fn find(&self, search: &Search) -> Result<Found, StoreError> {
+        self.find_messages(search).await
+    }
+
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let until = AttributeValue::N(now.0.to_string());
+        let mut woken = self.wakes(Some(("#s <= :s", vec![(":s", until)])), limit).await?;
+        woken.truncate(limit);
+        let keys: Vec<Key> = woken.into_iter().map(|(_, key)| key).collect();
+        // The index follows the table: what has moved on meanwhile is not overdue.
+        let mut rows: Vec<Row> = self
+            .rows_of(&keys)
+            .await?
+            .into_iter()
+            .filter(|row| row.wake.is_some_and(|wake| wake <= now))
+            .collect();
+        rows.sort_by_key(|row| row.wake);
+        Ok(rows)
+    }
+
+    async fn waiting(&self, tenant: Option<&Tenant>) -> Result<Vec<WaitingGroup>, StoreError> {
+        let mut keys: Vec<Key> =
+            self.wakes(None, LOOKED_AT_MAX).await?.into_iter().map(|(_, key)| key).collect();
+        if let Some(tenant) = tenant {
+            let own = format!("{tenant}#");
+            keys.retain(|key| key.pk.starts_with(&own));
+        }
+        let all = keys.len();
+        let every = all.div_ceil(SAMPLED_MAX).max(1);
+        let sampled: Vec<Key> = keys.into_iter().step_by(every).collect();
+        let rows = self.rows_of(&sampled).await?;
+        Ok(grouped(&rows, u64::try_from(every).unwrap_or(1)))
+    }
+}
+
+impl Aws {
+    /// Entries of the index of wakes, longest overdue first, at most `limit` of each shard.
+    async fn wakes(
+        &self,
+        condition: Option<(&'static str, Vec<(&'static str, AttributeValue)>)>,
+        limit: usize,
+    ) -> Result<Vec<(i64, Key)>, StoreError> {
+        let shards = (0..schema::WAKE_SHARDS).map(|number| {
+            let range = Range {
+                index: true,
+                partition: schema::wake_shard_of(number),
+                condition: condition.clone(),
+                backwards: false,
+                limit,
+                consistency: Consistency::Eventual,
+            };
+            async move { self.table().query(&range).await }
+        });
+        let items: Vec<Item> = try_join_all(shards).await?.into_iter().flatten().collect();
+        let entry = |found: &Item| Ok((item::integer(found, schema::WAKE)?, Key::of(found)?));
+        let mut entries = items.iter().map(entry).collect::<Result<Vec<(i64, Key)>, StoreError>>()?;
+        entries.sort_by_key(|(wake, _)| *wake);
+        Ok(entries)
+    }
+
+    async fn rows_of(&self, keys: &[Key]) -> Result<Vec<Row>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let items = self.table().get_all(keys, Consistency::Strong).await?;
+        items.iter().flatten().map(rows::read).collect()
+    }
+}
+
+/// Open and sending rows by domain and site, each standing for `every` of its kind.
+fn grouped(rows: &[Row], every: u64) -> Vec<WaitingGroup> {
+    let mut groups: BTreeMap<(Option<Domain>, Option<String>), (WaitingGroup, (bool, Timestamp))> =
+        BTreeMap::new();
+    for row in rows.iter().filter(|row| row.state.is_open() || row.state == State::Sending) {
+        let sending = row.state == State::Sending;
+        // The row that is due next: those that wait before those being sent, then by time.
+        let next = (sending, row.due);
+        groups
+            .entry((row.domain.clone(), row.site.clone()))
+            .and_modify(|(group, first)| {
+                group.count += every;
+                group.sending += if sending { every } else { 0 };
+                group.oldest = group.oldest.min(row.facts.accepted_at);
+                group.first_expiry = group.first_expiry.min(row.expires);
+                if next < *first {
+                    *first = next;
+                    group.next_due = row.due;
+                    group.sample = row.row_key();
+                }
+            })
+            .or_insert_with(|| {
+                let group = WaitingGroup {
+                    domain: row.domain.clone(),
+                    site: row.site.clone(),
+                    count: every,
+                    sending: if sending { every } else { 0 },
+                    oldest: row.facts.accepted_at,
+                    next_due: row.due,
+                    first_expiry: row.expires,
+                    sample: row.row_key(),
+                };
+                (group, next)
+            });
+    }
+    let mut groups: Vec<WaitingGroup> = groups.into_values().map(|(group, _)| group).collect();
+    groups.sort_by(|a, b| b.count.cmp(&a.count));
+    groups
+}

@@ -1,0 +1,62 @@
+//! Rows of the ledger as items.
+
+use posthaste_mail::Timestamp;
+use posthaste_pipeline::ambient::Ambient;
+use posthaste_pipeline::row::{Row, RowKey, State};
+use posthaste_pipeline::stores::{Applied, StoreError};
+
+use crate::item::{self, Item, Key};
+use crate::table::{If, Put, Table};
+use crate::{document, schema};
+
+/// Where a row stands.
+pub(crate) fn key(row: &RowKey) -> Key {
+    Key::new(schema::message(&row.tenant, &row.part.message), schema::part(&row.part))
+}
+
+/// The item of a row.
+pub(crate) fn item(row: &Row, ambient: &Ambient, found: Option<u64>) -> Result<Item, StoreError> {
+    let mut item = key(&row.row_key()).item();
+    item.extend([
+        item::number(schema::VERSION, row.version),
+        item::octets(schema::DOC, document::write(row)?),
+    ]);
+    item.extend(found.map(|place| item::number(schema::FOUND, place)));
+    if let Some(wake) = row.wake {
+        item.extend([
+            item::text(schema::WAKE_SHARD, schema::wake_shard(&row.key)),
+            item::number(schema::WAKE, wake.0),
+        ]);
+    }
+    item.extend(gone_at(row, ambient).map(item::gone_at));
+    Ok(item)
+}
+
+/// When a row goes: only what is final does. A head goes by its parts' longest life, and one more that a caller may
+/// have given them.
+fn gone_at(row: &Row, ambient: &Ambient) -> Option<Timestamp> {
+    let keep = ambient.policy.get().retention.ledger;
+    match row.state {
+        State::Done => Some(ambient.now().plus(keep)),
+        State::Split => {
+            let life = std::time::Duration::from_millis(row.facts.lifetime_ms);
+            Some(row.expires.max(ambient.now()).plus(life).plus(keep))
+        }
+        State::Queued | State::Waiting | State::Sending => None,
+    }
+}
+
+/// Reads a row back.
+pub(crate) fn read(found: &Item) -> Result<Row, StoreError> {
+    document::read("a row", item::blob(found, schema::DOC)?)
+}
+
+/// Writes a row over the version it was made from; 0: where none is.
+pub(crate) async fn write(table: Table<'_>, expect: u64, mut row: Row) -> Result<Applied, StoreError> {
+    row.version = expect + 1;
+    let condition = if expect == 0 { If::Absent } else { If::Version(expect) };
+    match table.put(item(&row, table.ambient, None)?, condition).await? {
+        Put::Done => Ok(Applied::Yes),
+        Put::Instead(_) => Ok(Applied::Stale),
+    }
+}

@@ -31,7 +31,33 @@ macro_rules! contract {
                 }
             })*)*
         }
+        /// On the endpoint that `POSTHASTE_TEST_AWS` names.
+        mod aws {
+            mod plain {
+                $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    if let Some(subject) = super::super::aws_subject().await {
+                        posthaste_tests::contract::$module::$case(&subject).await;
+                    }
+                })*)*
+            }
+            mod shimmed {
+                $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    for seed in super::super::seeds() {
+                        if let Some(subject) = super::super::aws_subject().await {
+                            let subject = super::super::shim::shimmed(&subject, seed);
+                            posthaste_tests::contract::$module::$case(&subject).await;
+                        }
+                    }
+                })*)*
+            }
+        }
     };
+}
+
+async fn aws_subject() -> Option<posthaste_tests::contract::Subject> {
+    posthaste_tests::contract::aws::fresh().await
 }
 
 contract! {
@@ -53,6 +79,20 @@ mod deliveries {
         for seed in seeds() {
             let (subject, _directory) = embedded::fresh();
             delivering::everything_accepted_ends(&shim::shimmed(&subject, seed), seed).await;
+        }
+    }
+
+    /// On the endpoint that `POSTHASTE_TEST_AWS` names; its answers take the time they take.
+    mod aws {
+        use super::*;
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn everything_accepted_ends() {
+            for seed in seeds() {
+                if let Some(subject) = aws_subject().await {
+                    delivering::everything_accepted_ends(&shim::shimmed(&subject, seed), seed).await;
+                }
+            }
         }
     }
 }

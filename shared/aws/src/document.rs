@@ -51,3 +51,30 @@ pub(crate) fn read<T: DeserializeOwned>(what: &str, document: &[u8]) -> Result<T
     let json = decompressor.decompress(compressed, OCTETS_MAX).map_err(|error| unreadable(&error))?;
     serde_json::from_slice(&json).map_err(|error| unreadable(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row as it is most often: delivered at the first try.
+    const ROW: &str = r#"{"key":{"message":"msg_jrkfghr3z6c5pks60n0vssngfw","part":0},"tenant":"acme","version":3,"facts":{"request_hash":"d62008e7c72b2349885cc73394830121","spool":"acme/msg_jrkfghr3z6c5pks60n0vssngfw-d62008e7c72b2349885cc73394830121","size":10385,"from":"Acme Billing <billing@acme.example>","subject":"Your receipt for November, number 2026-11-9182","reverse_path":"billing@acme.example","lane":"transactional","tags":{"release":"v42","template":"receipt"},"accepted_at":1795647406275,"send_at":null,"lifetime_ms":345600000,"guarantee":"at-least-once","tls":null,"content":"sevenbit","header":"ascii","realm":"world"},"domain":"customer.example","state":"done","seq":1,"claim":1,"by":null,"lease":0,"due":1795647406275,"promise":"job","wake":null,"expires":1795993006275,"crashes":0,"hold":null,"cancel":"no","dot":"before","site":"google.com","settlements":[{"job":"job_g86wpn34epvxhq1cbveytzjz8c","claim":1,"seq":1,"at":1795647406288,"teller":"job_g86wpn34epvxhq1cbveytzjz8c"}],"recipients":[{"address":"somebody.else@customer.example","outcome":{"is":"final","end":"delivered","by":"job_g86wpn34epvxhq1cbveytzjz8c","at":1795647406288,"copies":0},"due":1795647406275,"tries":0,"throttles":0,"reconnects":0,"attempts":[{"n":1,"job":"job_g86wpn34epvxhq1cbveytzjz8c","at":1795647406288,"stage":"dot","host":"aspmx.l.google.com","ip":"142.250.102.27","tls":"TLSv1.3 verified","reply":{"code":250,"enhanced":"2.0.0","text":"OK  1795647406 5b1f17b1804b1-4779dc7a3d2si123456785e9.123 - gsmtp"},"verdict":{"action":"deliver","category":"other","scope":"message","suppress":"no","rule":"accepted"}}]}]}"#;
+
+    #[test]
+    fn documents_are_read_as_they_were_written_and_a_row_is_small() {
+        let value: serde_json::Value = serde_json::from_str(ROW).unwrap();
+        let document = write(&value).unwrap();
+        assert_eq!(read::<serde_json::Value>("a row", &document).unwrap(), value);
+        // With its keys the item stays under the kilobyte that a write is paid by.
+        assert!(document.len() <= 700, "{} octets", document.len());
+    }
+
+    #[test]
+    fn what_is_no_document_is_corrupt_and_nothing_worse() {
+        for octets in
+            [&b""[..], b"\x01", b"\x02{}", b"\x01{}", b"\x01\x28\xb5\x2f\xfd\xff\xff\xff\xff\xff\xff"]
+        {
+            let read = read::<serde_json::Value>("it", octets);
+            assert!(matches!(read, Err(StoreError::Corrupt(_))), "{octets:?}: {read:?}");
+        }
+    }
+}

@@ -129,7 +129,8 @@ impl Aws {
                 partition,
                 condition: upto.clone().map(|place| ("#s <= :s", vec![(":s", AttributeValue::S(place))])),
                 backwards: true,
-                limit: limit + 1,
+                // One more says whether there is another page; and the list that the page before ended in comes again.
+                limit: limit + 2,
                 consistency: Consistency::Strong,
             };
             async move { self.table().query(&range).await }

@@ -77,7 +77,7 @@ impl Aws {
             by_key.entry(submission.row.row_key()).or_default().push(at);
         }
         let chains = by_key.into_values().map(|chain| async move {
-            let mut taken = Vec::with_capacity(chain.len());
+            let mut taken: Vec<(usize, Taken)> = Vec::with_capacity(chain.len());
             for at in chain {
                 if let Some(submission) = submissions.get(at) {
                     taken.push((at, self.take_one(submission, micros).await?));

@@ -15,6 +15,8 @@
 //! | hold | `holds` | its id | | `doc` |
 //! | secret | `secrets` | its name | | `octets` |
 //!
+//! What is written under a condition also has `w`, the mark of the write that made it.
+//!
 //! A *place* is sixteen digits of microseconds, `#`, and the id of the first message there: messages of one request
 //! share the items of `all` and `tag` (`ids`, in order), so that finding a campaign again costs a write a hundred
 //! messages. A recipient's item is written last: where it is, the others are. `found` in a row says which place its
@@ -53,6 +55,8 @@ pub const DOC: &str = "doc";
 pub const IDS: &str = "ids";
 /// The place a row's message got.
 pub const FOUND: &str = "found";
+/// Which write made an item: eight random octets, so that a try whose answer was lost is known again.
+pub const WRITE: &str = "w";
 /// A secret's octets.
 pub const OCTETS: &str = "octets";
 

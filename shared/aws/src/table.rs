@@ -11,12 +11,14 @@ use aws_sdk_dynamodb::types::{
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::stores::StoreError;
 
-use crate::item::{Item, Key};
+use crate::item::{self, Item, Key};
 use crate::patience::Patience;
 use crate::{schema, unavailable};
 
 /// Keys of one read (BatchGetItem: 100).
 const GET_MAX: usize = 100;
+/// Octets of a write's mark: it is told from the few others that meet over one item, not from all there are.
+const WRITE_OCTETS: usize = 8;
 
 /// The table.
 #[derive(Clone, Copy)]
@@ -66,8 +68,12 @@ pub(crate) struct Range {
 }
 
 impl Table<'_> {
-    /// Writes an item if what is there allows it.
-    pub(crate) async fn put(&self, item: Item, condition: If) -> Result<Put, StoreError> {
+    /// Writes an item if what is there allows it. It bears a mark of this very write: two who decide the same at the
+    /// same moment, as for two copies of one job, must not both take what stands there for their own.
+    pub(crate) async fn put(&self, mut item: Item, condition: If) -> Result<Put, StoreError> {
+        if !matches!(condition, If::Anything) {
+            item.extend([item::octets(schema::WRITE, self.ambient.chance.octets()[..WRITE_OCTETS].to_vec())]);
+        }
         let mut put = self
             .client
             .put_item()
@@ -90,8 +96,10 @@ impl Table<'_> {
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => {
                 let there = failed.item.clone();
-                // A try before this one was done and its answer lost: who wrote the very same meant the same.
-                if there.as_ref() == Some(&item) { Ok(Put::Done) } else { Ok(Put::Instead(there)) }
+                // A try before this one was done and its answer lost.
+                let mark = |item: &Item| item.get(schema::WRITE).cloned();
+                let own = there.as_ref().is_some_and(|there| mark(there) == mark(&item));
+                if own { Ok(Put::Done) } else { Ok(Put::Instead(there)) }
             }
             _ => Err(unavailable("writing an item", error)),
         }

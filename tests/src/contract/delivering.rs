@@ -56,7 +56,7 @@ struct World {
     copies: BTreeMap<String, usize>,
     /// Copies that are excused: the worker died, or lost its lease, after the receiver took one.
     excused: BTreeMap<String, usize>,
-    /// Who sends each row now, until when.
+    /// Who has each row now, until when. Once its settlement is on its way the next may have it at any moment.
     sending: BTreeMap<PartKey, (u32, Timestamp)>,
 }
 
@@ -133,6 +133,13 @@ impl Day {
         told
     }
 
+    fn let_go(&self, row: &Row) {
+        let mut world = self.world.lock().unwrap();
+        if world.sending.get(&row.key).is_some_and(|(claim, _)| *claim == row.claim) {
+            world.sending.remove(&row.key);
+        }
+    }
+
     fn excuse(&self, row: &Row, told: &[Told]) {
         let mut world = self.world.lock().unwrap();
         for told in told.iter().filter(|told| told.stage == Stage::Dot) {
@@ -158,14 +165,9 @@ impl Day {
                         self.excuse(&row, &told);
                         continue;
                     }
+                    self.let_go(&row);
                     let disposition = self.claims.settle(&row, &job, &told).await;
-                    let mut world = self.world.lock().unwrap();
-                    if disposition == Disposition::Done {
-                        if world.sending.get(&row.key).is_some_and(|(claim, _)| *claim == row.claim) {
-                            world.sending.remove(&row.key);
-                        }
-                    } else {
-                        drop(world);
+                    if disposition != Disposition::Done {
                         self.excuse(&row, &told);
                     }
                     disposition

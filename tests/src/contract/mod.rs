@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+pub mod aws;
 pub mod delivering;
 pub mod effects;
 pub mod embedded;

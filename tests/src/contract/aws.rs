@@ -1,0 +1,122 @@
+//! The stores on AWS as a subject: whatever endpoint `POSTHASTE_TEST_AWS` names, with the table on
+//! `POSTHASTE_TEST_DYNAMODB` where that names another. Everything is made under a prefix of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use posthaste_aws::{Aws, Clients, Names, Options};
+use posthaste_mail::{Lane, Timestamp};
+use posthaste_pipeline::ambient::{Ambient, Clock, PolicyInForce, SystemChance};
+use posthaste_pipeline::row::Job;
+use posthaste_pipeline::stores::StoreError;
+use posthaste_policy::Policy;
+use tokio::sync::Mutex;
+
+use super::make::at;
+use super::{Delivered, Deliveries, Queue, Subject};
+
+/// The cases' times are over when the store looks at its clock: nothing is delayed by the queue itself, and the time
+/// of a case says what is due.
+struct Late;
+
+impl Clock for Late {
+    fn now(&self) -> Timestamp {
+        at(10 * 365 * 86_400)
+    }
+}
+
+/// A queue whose messages are all taken in, and given out when a case's time has come.
+struct AwsQueue {
+    aws: Aws,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    last: u64,
+    /// Where each came from, what it is, how it is acknowledged, and whether somebody has it.
+    jobs: Vec<(u64, Lane, Job, Timestamp, String, Out)>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Out {
+    No,
+    Yes,
+}
+
+impl AwsQueue {
+    /// Takes in all there is.
+    async fn take_in(&self, lane: Lane, held: &mut Held) -> Result<(), StoreError> {
+        loop {
+            let received = self.aws.receive(self.aws.names().queue(lane), Duration::ZERO).await?;
+            if received.is_empty() {
+                return Ok(());
+            }
+            for received in received {
+                let job: Job = serde_json::from_str(&received.body).unwrap();
+                held.last += 1;
+                let due = job.due;
+                held.jobs.push((held.last, lane, job, due, received.receipt, Out::No));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Queue for AwsQueue {
+    async fn receive(&self, lane: Lane, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
+        let mut held = self.held.lock().await;
+        self.take_in(lane, &mut held).await?;
+        held.jobs.sort_by_key(|(number, _, _, visible, ..)| (*visible, *number));
+        let due = held
+            .jobs
+            .iter_mut()
+            .filter(|(_, of, _, visible, _, out)| *of == lane && *visible <= now && *out == Out::No);
+        let give = |job: &mut (u64, Lane, Job, Timestamp, String, Out)| {
+            job.5 = Out::Yes;
+            Delivered { receipt: job.0, job: job.2.clone() }
+        };
+        Ok(due.take(limit).map(give).collect())
+    }
+
+    async fn ack(&self, receipt: u64) -> Result<(), StoreError> {
+        let mut held = self.held.lock().await;
+        let Some(nth) = held.jobs.iter().position(|job| job.0 == receipt) else { return Ok(()) };
+        let (_, lane, _, _, handle, _) = held.jobs[nth].clone();
+        self.aws.acknowledge(self.aws.names().queue(lane), &[handle]).await?;
+        held.jobs.remove(nth);
+        Ok(())
+    }
+
+    async fn keep(&self, receipt: u64, until: Timestamp) -> Result<(), StoreError> {
+        let mut held = self.held.lock().await;
+        if let Some(job) = held.jobs.iter_mut().find(|job| job.0 == receipt) {
+            (job.3, job.5) = (until, Out::No);
+        }
+        Ok(())
+    }
+}
+
+/// A new store; none, and a word why, where no endpoint is named.
+pub async fn fresh() -> Option<Subject> {
+    let named = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
+    let Some(endpoint) = named("POSTHASTE_TEST_AWS") else {
+        eprintln!("skipped: POSTHASTE_TEST_AWS names no endpoint");
+        return None;
+    };
+    let mut clients = Clients::connect(Some(&endpoint)).await;
+    if let Some(other) = named("POSTHASTE_TEST_DYNAMODB") {
+        clients.dynamodb = Clients::connect(Some(&other)).await.dynamodb;
+    }
+    let prefix = format!("t{:016x}", rand::random::<u64>());
+    let names = Names::provision(&clients, &prefix).await.unwrap();
+    let ambient = Ambient {
+        clock: Arc::new(Late),
+        chance: Arc::new(SystemChance),
+        policy: PolicyInForce::new(Policy::default()),
+    };
+    let aws = Aws::new(clients, names, ambient, Options { feed_settles_within: Duration::ZERO });
+    let queue = AwsQueue { aws: aws.clone(), held: Mutex::default() };
+    Some(Subject { stores: aws.stores(), queue: Arc::new(queue), deliveries: Deliveries::Once })
+}

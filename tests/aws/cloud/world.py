@@ -1,9 +1,11 @@
 """A deployed stack, with a name server and receivers on loopback around it."""
 
+import http.client
 import itertools
 import json
 import threading
 import uuid
+from urllib.parse import urlsplit
 
 from harness.api import Api
 from harness.names import Names
@@ -128,6 +130,17 @@ class World:
         """An object where S3 takes mail in."""
         self.stack.s3.put_object(Bucket=self.stack.bucket, Key=key, Body=octets,
                                  Metadata={k.replace("_", "-"): v for k, v in metadata.items()})
+
+    def put_presigned(self, place, octets):
+        """Does the upload as it was told to."""
+        url = urlsplit(place["url"])
+        connection = http.client.HTTPConnection(url.netloc, timeout=60)
+        try:
+            connection.request("PUT", f"{url.path}?{url.query}", octets, place.get("headers", {}))
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+        finally:
+            connection.close()
 
     def put_on_bus(self, submission):
         """A submission on the inbound bus, as it came; the event's id."""

@@ -113,6 +113,19 @@ class Deployment:
                                        MessageAttributeNames=["All"], WaitTimeSeconds=0)
         return got.get("Messages", [])
 
+    def take_rows(self, id):
+        """Takes every item that names the message out of the table, and gives them."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.table, ConsistentRead=True)
+        found = [item for page in pages for item in page["Items"] if id in item["pk"]["S"] + item["sk"]["S"]]
+        for item in found:
+            self.dynamodb.delete_item(TableName=self.table, Key={"pk": item["pk"], "sk": item["sk"]})
+        return found
+
+    def put_rows(self, items):
+        """Puts them back."""
+        for item in items:
+            self.dynamodb.put_item(TableName=self.table, Item=item)
+
     @contextlib.contextmanager
     def held_back(self, logical):
         """That function's queues keep their messages meanwhile."""

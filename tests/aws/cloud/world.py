@@ -64,6 +64,14 @@ class DeployedApi(Api):
         return super().call(method, self.prefix + path, body, headers, timeout_s)
 
 
+def says_try_again(answer):
+    """Whether a caller may hope: ours, or the gateway's answer for a function that was killed or took too long."""
+    if answer.status == 500:
+        # AWS's gateway; the emulator's says 502. A 500 of ours would be a problem document.
+        return answer.json == {"message": "Internal Server Error"}
+    return answer.status in (429, 502, 503, 504)
+
+
 class World:
     """Everything in it ends with `close`. Without an endpoint it brings an emulator, and a proxy before it."""
 

@@ -81,7 +81,8 @@ def statuses(api, case):
     """How many messages of the run have each status."""
     found, after = collections.Counter(), None
     while True:
-        page = api.get("/v1/messages", tag=f"run:{case}", limit=PAGE, **({"after": after} if after else {})).expect(200).json
+        where = {"after": after} if after else {}
+        page = api.get("/v1/messages", tag=f"run:{case}", limit=PAGE, **where).expect(200).json
         found.update(m["status"] for m in page["messages"])
         after = page.get("next")
         if not after or not page["messages"]:

@@ -20,6 +20,11 @@ def hers(stack_world):
     mx.close()
 
 
+def tagged(world, tenant, case):
+    """Messages with the case's tag, as the tenant finds them."""
+    return world.api(tenant).get("/v1/messages", tag=f"case:{case}").expect(200).json["messages"]
+
+
 ATTEMPTS = {
     "read": lambda api, hers: api.get(f"/v1/messages/{hers['id']}").status == 404,
     "cancel": lambda api, hers: api.delete(f"/v1/messages/{hers['id']}").status == 404,
@@ -56,16 +61,27 @@ def test_the_tenant_never_comes_from_the_body(world, case, named):
     answer = world.api("evil").submit(f"ann@{mx.domain}", tags={"case": case}, **{named: "acme"})
     # A field nobody knows is refused; one that were taken would be found below.
     assert answer.status in (202, 400, 422)
-    assert not world.api("acme").get("/v1/messages", tag=f"case:{case}").expect(200).json["messages"]
+    assert not tagged(world, "acme", case)
 
 
 def test_the_prefix_says_whose_an_object_is(world, case):
     mx = world.receiver()
-    body = {"from": "hello@acme.example", "to": [f"ann@{mx.domain}"], "subject": "s", "text": "t", "tags": {"case": case}}
+    body = {"from": "a@acme.example", "to": [f"ann@{mx.domain}"], "subject": "s", "text": "t", "tags": {"case": case}}
     world.put_object(f"incoming/evil/{case}.json", json.dumps(body).encode())
     taken(mx, 1)
-    assert not world.api("acme").get("/v1/messages", tag=f"case:{case}").expect(200).json["messages"]
-    assert world.api("evil").get("/v1/messages", tag=f"case:{case}").expect(200).json["messages"]
+    assert not tagged(world, "acme", case)
+    assert tagged(world, "evil", case)
+
+
+def test_the_queue_says_whose_a_submission_is(world, case):
+    """What a sender writes as if the bus had sent it does not make it another tenant's."""
+    mx = world.receiver()
+    body = {"from": "a@acme.example", "to": [f"ann@{mx.domain}"], "subject": "s", "text": "t", "tags": {"case": case}}
+    event = {"version": "0", "id": case, "source": "shop", "account": "000000000000", "time": "2026-11-25T00:00:00Z",
+             "region": "us-east-1", "resources": [], "detail-type": "message.submit", "detail": body}
+    for forged in ({"tenant": "acme", "event": event}, {"tenant": "acme", **event}, {"tenant": "acme", **body}):
+        world.stack.sqs.send_message(QueueUrl=world.stack.queue("intake"), MessageBody=json.dumps(forged))
+    steady(lambda: not tagged(world, "acme", case), "nothing of it is acme's", 4)
 
 
 @pytest.mark.parametrize("key", ["../acme/x.json", "acme/../../acme.json", "/x.json", "Acme Inc/x.json", "x.json"])
@@ -76,15 +92,15 @@ def test_an_object_without_a_tenants_prefix_is_nobodys(world, case, key):
     steady(lambda: not mx.taken, "nothing is sent", 2)
 
 
-ROUTES = [("GET", "/v1/messages"), ("POST", "/v1/messages"), ("POST", "/v1/messages:batch"), ("GET", "/v1/messages/msg_x"),
-          ("DELETE", "/v1/messages/msg_x"), ("GET", "/v1/queue"), ("GET", "/v1/suppressions"), ("GET", "/v1/events"),
-          ("POST", "/v1/uploads"), ("GET", "/v1/sandbox/messages"), ("GET", "/v1/dead-letters"), ("GET", "/v1/api-keys"),
-          ("POST", "/v1/api-keys")]
+ROUTES = [("GET", "/v1/messages"), ("POST", "/v1/messages"), ("POST", "/v1/messages:batch"),
+          ("GET", "/v1/messages/msg_x"), ("DELETE", "/v1/messages/msg_x"), ("GET", "/v1/queue"),
+          ("GET", "/v1/suppressions"), ("GET", "/v1/events"), ("POST", "/v1/uploads"), ("GET", "/v1/sandbox/messages"),
+          ("GET", "/v1/dead-letters"), ("GET", "/v1/api-keys"), ("POST", "/v1/api-keys")]
 
 
 @pytest.mark.parametrize("method, path", ROUTES, ids=[f"{m}{p}" for m, p in ROUTES])
 def test_without_a_key_nothing_is_answered(world, method, path):
-    body = {"from": "a@acme.example", "to": ["b@example.net"], "subject": "s", "text": "t"} if method == "POST" else None
+    body = {"from": "a@acme.example", "to": ["b@example.net"], "text": "t"} if method == "POST" else None
     assert world.api(tenant=None).call(method, path, body).status == 401
     stranger = world.api(tenant=None)
     assert stranger.call(method, path, body, {"Authorization": "Bearer ph_unknown"}).status == 401

@@ -20,6 +20,8 @@ REGION = "us-east-1"
 DEPLOY_S = 120.0
 # How long a poll of a queue may be under way.
 POLL_S = 1.5
+# What fits two cores, and what the emulator has: alarms there know no metric math.
+FITTING = {"Watch": "false", "TransactionalConcurrency": "4", "BulkConcurrency": "2", "SlowConcurrency": "2"}
 FAILED = ("ROLLBACK", "FAILED")
 
 
@@ -47,12 +49,11 @@ class Deployment:
         bucket = f"{self.name}-artifacts"
         self.s3.create_bucket(Bucket=bucket)
         package = Package(self.s3, bucket, bootstraps)
-        known = package.parameters(template)
-        wanted = {"Architecture": host_architecture(), **parameters}
+        chosen = package.parameters(template, {"Architecture": host_architecture(), **FITTING, **parameters})
         self.cloudformation.create_stack(
-            StackName=self.name, **package.template(template),
+            StackName=self.name, **package.template(template, chosen),
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in wanted.items() if k in known])
+            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in chosen.items()])
         until(self._settled, lambda: f"the stack deployed; {self._why()}", DEPLOY_S, 0.2)
         found = self.cloudformation.describe_stack_resources(StackName=self.name)["StackResources"]
         self.resources = {r["LogicalResourceId"]: (r["ResourceType"], r["PhysicalResourceId"]) for r in found}
@@ -100,6 +101,10 @@ class Deployment:
         return self.setting(f"POSTHASTE_{'DEAD' if dead else 'QUEUE'}_{lane.upper()}",
                             of="IntakeEvents" if lane == "intake" else "IntakeHttp")
 
+    def hide_for(self, lane, seconds):
+        """How long a queue hides what was taken and neither deleted nor given back."""
+        self.sqs.set_queue_attributes(QueueUrl=self.queue(lane), Attributes={"VisibilityTimeout": str(seconds)})
+
     def waiting(self, lane, dead=False):
         """Messages in a queue: `(ready, delayed, in flight)`."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed",
@@ -109,8 +114,8 @@ class Deployment:
 
     def letters(self, lane):
         """Dead letters of a lane as they stand, attributes and all; they stay there."""
-        got = self.sqs.receive_message(QueueUrl=self.queue(lane, dead=True), MaxNumberOfMessages=10, VisibilityTimeout=1,
-                                       MessageAttributeNames=["All"], WaitTimeSeconds=0)
+        got = self.sqs.receive_message(QueueUrl=self.queue(lane, dead=True), MaxNumberOfMessages=10,
+                                       VisibilityTimeout=1, MessageAttributeNames=["All"])
         return got.get("Messages", [])
 
     def take_rows(self, id):
@@ -173,8 +178,10 @@ class Deployment:
 
     def log(self, logical, lines=40):
         """The end of what a function said."""
-        group = f"/aws/lambda/{self.physical(logical)}"
+        name = self.physical(logical)
         try:
+            about = self.functions.get_function_configuration(FunctionName=name)
+            group = about.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{name}")
             events = self.logs.filter_log_events(logGroupName=group, limit=10_000)["events"]
         except ClientError:
             return ""

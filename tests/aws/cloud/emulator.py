@@ -50,7 +50,8 @@ class Emulator:
         self.process = subprocess.Popen([str(Path(sys.executable).with_name("ministack"))], env=environment,
                                         stdin=subprocess.DEVNULL, stdout=self.log.open("ab"),
                                         stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True)
-        until(lambda: self._healthy() or self.process.poll() is not None, lambda: f"the emulator; {self.tail()}", START_S)
+        until(lambda: self._healthy() or self.process.poll() is not None, lambda: f"the emulator; {self.tail()}",
+              START_S)
         assert self.process.poll() is None, f"the emulator ended with {self.process.returncode}: {self.tail()}"
         return self
 

@@ -17,7 +17,11 @@ def halve(operation, request):
     if not left or not out:
         return None
     smaller = request.with_content(json.dumps({**body, where: left}).encode())
-    return smaller, lambda answer: answer.with_content(json.dumps(_complete(operation, json.loads(answer.content), out)).encode())
+
+    def complete(answer):
+        return answer.with_content(json.dumps(_complete(operation, json.loads(answer.content), out)).encode())
+
+    return smaller, complete
 
 
 def _halve_list(entries):

@@ -55,16 +55,17 @@ class Package:
         self.s3, self.bucket, self.bootstraps = s3, bucket, bootstraps
         self._uploaded = {}
 
-    def template(self, path):
-        """`TemplateBody` or `TemplateURL` of a packaged template."""
-        text = json.dumps(self._packaged(Path(path)))
+    def template(self, path, chosen):
+        """`TemplateBody` or `TemplateURL` of a packaged template; `chosen` are its parameters as they will be."""
+        text = json.dumps(_with_numbers(self._packaged(Path(path)), chosen))
         if len(text) <= BODY_MAX:
             return {"TemplateBody": text}
         return {"TemplateURL": self._url(self._put(f"{Path(path).stem}.json", text.encode()))}
 
-    def parameters(self, path):
-        """Names of what the template lets its deployer choose."""
-        return set(read(path).get("Parameters", {}))
+    def parameters(self, path, wanted):
+        """The template's parameters, as wanted or by default; what it does not ask for is dropped."""
+        asked = read(path).get("Parameters", {})
+        return {name: str(wanted.get(name, about.get("Default", ""))) for name, about in asked.items()}
 
     def _packaged(self, path):
         template = read(path)
@@ -95,6 +96,18 @@ class Package:
 
     def _url(self, key):
         return f"{self.s3.meta.endpoint_url}/{self.bucket}/{key}"
+
+
+def _with_numbers(node, chosen):
+    """Limits of concurrency as numbers: the emulator hands a parameter on as the text it is given as."""
+    if isinstance(node, list):
+        return [_with_numbers(each, chosen) for each in node]
+    if not isinstance(node, dict):
+        return node
+    limit = node.get("MaximumConcurrency")
+    if isinstance(limit, dict) and limit.get("Ref") in chosen:
+        return {**node, "MaximumConcurrency": int(chosen[limit["Ref"]])}
+    return {key: _with_numbers(value, chosen) for key, value in node.items()}
 
 
 def host_architecture():

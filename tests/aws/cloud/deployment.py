@@ -22,6 +22,8 @@ DEPLOY_S = 120.0
 POLL_S = 1.5
 # What fits two cores, and what the emulator has: alarms there know no metric math.
 FITTING = {"Watch": "false", "TransactionalConcurrency": "4", "BulkConcurrency": "2", "SlowConcurrency": "2"}
+# What Lambda writes around each invocation.
+FRAME = ("START RequestId", "END RequestId", "REPORT RequestId")
 FAILED = ("ROLLBACK", "FAILED")
 
 
@@ -185,7 +187,8 @@ class Deployment:
             events = self.logs.filter_log_events(logGroupName=group, limit=10_000)["events"]
         except ClientError:
             return ""
-        return "\n".join(e["message"].rstrip() for e in sorted(events, key=lambda e: e["timestamp"])[-lines:])
+        said = (e["message"].rstrip() for e in sorted(events, key=lambda e: e["timestamp"]))
+        return "\n".join([line for line in said if not line.startswith(FRAME)][-lines:])
 
     def everything_said(self):
         """The ends of all functions' logs."""

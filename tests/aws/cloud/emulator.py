@@ -42,6 +42,8 @@ class Emulator:
             "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "LOG_LEVEL": "WARNING",
             # What the functions inherit: whatever they are told in the template, this endpoint wins.
             "AWS_ENDPOINT_URL": functions_endpoint or self.url,
+            # Functions act under their own roles, and may do what the template lets them do, no more.
+            "AUTH": "true",
             "PERSIST_STATE": "1", "STATE_DIR": str(self.folder / "state"),
             "S3_PERSIST": "1", "S3_DATA_DIR": str(self.folder / "s3"),
             "TMPDIR": str(scratch), "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "RUST_BACKTRACE": "1",

@@ -2,6 +2,10 @@
 
 import json
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
 # The operations that may do a part, and where their entries stand.
 ENTRIES = {"SendMessageBatch": "Entries", "DeleteMessageBatch": "Entries", "ChangeMessageVisibilityBatch": "Entries",
            "PutEvents": "Entries", "BatchWriteItem": "RequestItems", "BatchGetItem": "RequestItems"}
@@ -16,12 +20,25 @@ def halve(operation, request):
     left, out = (_halve_list if where == "Entries" else _halve_tables)(body[where])
     if not left or not out:
         return None
-    smaller = request.with_content(json.dumps({**body, where: left}).encode())
+    content = json.dumps({**body, where: left}).encode()
+    smaller = request.with_content(content, _signed(request, content))
 
     def complete(answer):
         return answer.with_content(json.dumps(_complete(operation, json.loads(answer.content), out)).encode())
 
     return smaller, complete
+
+
+def _signed(request, content):
+    """Headers that sign the smaller request; as the endpoint's owner, whom every request of its functions may be."""
+    service = request.headers["authorization"].split("/")[3]
+    region = request.headers["authorization"].split("/")[2]
+    kept = {name: request.headers[name] for name in ("content-type", "host", "x-amz-target") if name in request.headers}
+    asked = AWSRequest("POST", f"http://{kept['host']}/", data=content, headers=kept)
+    SigV4Auth(Credentials("test", "test"), service, region).add_auth(asked)
+    # The session of the first signer is not the owner's.
+    return {"Authorization": asked.headers["Authorization"], "X-Amz-Date": asked.headers["X-Amz-Date"],
+            "X-Amz-Security-Token": ""}
 
 
 def _halve_list(entries):

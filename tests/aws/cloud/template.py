@@ -1,4 +1,8 @@
-"""The template as `sam package` would hand it in: code and nested templates uploaded, their places written in."""
+"""The template as `sam package` would hand it in: code and nested templates uploaded, their places written in.
+
+Three things are fitted to an endpoint that is no AWS, and nothing else: limits of concurrency are numbers, a bucket that
+is spoken to without TLS may be, and actions on batches have names of their own (`EMULATED_ACTIONS`).
+"""
 
 import json
 import re
@@ -9,6 +13,11 @@ import yaml
 
 # What one CreateStack takes in its body; larger ones are uploaded.
 BODY_MAX = 51_200
+
+
+# AWS checks a batch under the action for one message; the emulator asks for a name that AWS does not know.
+EMULATED_ACTIONS = {"sqs:SendMessage": "sqs:SendMessageBatch", "sqs:DeleteMessage": "sqs:DeleteMessageBatch",
+                    "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -57,7 +66,7 @@ class Package:
 
     def template(self, path, chosen):
         """`TemplateBody` or `TemplateURL` of a packaged template; `chosen` are its parameters as they will be."""
-        text = json.dumps(_with_numbers(self._packaged(Path(path)), chosen))
+        text = json.dumps(_fitted(self._packaged(Path(path)), chosen))
         if len(text) <= BODY_MAX:
             return {"TemplateBody": text}
         return {"TemplateURL": self._url(self._put(f"{Path(path).stem}.json", text.encode()))}
@@ -98,16 +107,26 @@ class Package:
         return f"{self.s3.meta.endpoint_url}/{self.bucket}/{key}"
 
 
-def _with_numbers(node, chosen):
-    """Limits of concurrency as numbers: the emulator hands a parameter on as the text it is given as."""
+def _fitted(node, chosen):
+    """What the module's head says."""
     if isinstance(node, list):
-        return [_with_numbers(each, chosen) for each in node]
+        return [_fitted(each, chosen) for each in node]
     if not isinstance(node, dict):
         return node
+    node = {key: _fitted(value, chosen) for key, value in node.items() if not _wants_tls(value)}
     limit = node.get("MaximumConcurrency")
     if isinstance(limit, dict) and limit.get("Ref") in chosen:
-        return {**node, "MaximumConcurrency": int(chosen[limit["Ref"]])}
-    return {key: _with_numbers(value, chosen) for key, value in node.items()}
+        node["MaximumConcurrency"] = int(chosen[limit["Ref"]])
+    if "Action" in node and "Effect" in node:
+        actions = node["Action"] if isinstance(node["Action"], list) else [node["Action"]]
+        node["Action"] = actions + [EMULATED_ACTIONS[action] for action in actions if action in EMULATED_ACTIONS]
+    return node
+
+
+def _wants_tls(resource):
+    """Whether that is a bucket's policy about TLS."""
+    return (isinstance(resource, dict) and resource.get("Type") == "AWS::S3::BucketPolicy"
+            and "aws:SecureTransport" in json.dumps(resource))
 
 
 def host_architecture():

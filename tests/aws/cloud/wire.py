@@ -52,12 +52,14 @@ class Message:
                 return content
             content, rest = content + rest[:length], rest[length + 2:]
 
-    def with_content(self, content):
-        """The same with another body."""
-        dropped = ("content-length:", "transfer-encoding:", "x-amz-crc32:")
+    def with_content(self, content, headers=None):
+        """The same with another body, and these headers in the place of those of their names."""
+        headers = {"Content-Length": str(len(content)), **(headers or {})}
+        dropped = tuple(f"{name.lower()}:" for name in (*headers, "transfer-encoding", "x-amz-crc32"))
         lines = [line for line in self.head.decode("latin-1").split("\r\n") if line]
         lines = [line for line in lines if not line.lower().startswith(dropped)]
-        head = "\r\n".join([*lines, f"Content-Length: {len(content)}", "", ""]).encode("latin-1")
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         return Message(self.first, self.headers, head, content, self.last)
 
 

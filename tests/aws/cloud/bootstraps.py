@@ -15,8 +15,8 @@ class Bootstraps:
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         self.folder = Path(folder or os.environ.get("POSTHASTE_FUNCTIONS") or target / "release")
 
-    def zipped(self, name):
-        """The zip of one program. Little compression: it travels over loopback only."""
+    def zipped(self, name, effort=1):
+        """The zip of one program. Little effort will do: it travels over loopback only."""
         program = self.folder / name
         assert program.exists(), f"no program {program}: run `cargo build --release -p posthaste-functions`"
         entry = zipfile.ZipInfo("bootstrap", date_time=(2020, 1, 1, 0, 0, 0))
@@ -24,5 +24,5 @@ class Bootstraps:
         entry.compress_type = zipfile.ZIP_DEFLATED
         octets = io.BytesIO()
         with zipfile.ZipFile(octets, "w") as archive:
-            archive.writestr(entry, program.read_bytes(), compresslevel=1)
+            archive.writestr(entry, program.read_bytes(), compresslevel=effort)
         return octets.getvalue()

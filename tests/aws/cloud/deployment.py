@@ -83,12 +83,16 @@ class Deployment:
         """Names of all parts of a type."""
         return [physical for found, physical in self.resources.values() if found == kind]
 
+    def environment(self, logical):
+        """A function's variables."""
+        if logical not in self._environments:
+            found = self.functions.get_function_configuration(FunctionName=self.physical(logical))
+            self._environments[logical] = found["Environment"]["Variables"]
+        return self._environments[logical]
+
     def setting(self, name, of="IntakeHttp"):
-        """A variable of a function's environment, as `POSTHASTE_TABLE`."""
-        if of not in self._environments:
-            found = self.functions.get_function_configuration(FunctionName=self.physical(of))
-            self._environments[of] = found["Environment"]["Variables"]
-        return self._environments[of][name]
+        """One of them, as `POSTHASTE_TABLE`."""
+        return self.environment(of)[name]
 
     @property
     def table(self):

@@ -42,7 +42,7 @@ def test_a_dead_letter_is_listed_and_put_back(world, case):
     assert letter["reason"]
     assert mx.sessions == [], "a job without its row is never sent"
     world.stack.put_rows(removed)
-    operator.post(f"/v1/dead-letters/{letter['id']}:redrive").expect(202)
+    operator.post(f"/v1/dead-letters/{letter['job']}:redrive").expect(200)
     api.follow(id, "delivered")
     taken(mx, 1)
     until(lambda: id not in operator.get("/v1/dead-letters").body.decode(), "it is off the list")

@@ -18,11 +18,11 @@ SEED = 20
 KILLS = 2
 # Longest the whole run may take: emulator, proxy and stack share two cores with it, and a crash costs a lease.
 LIMIT_S = 300
-# How long a hanging request hangs.
-HANG_S = 1.0
+# How long a hanging request hangs: longer than a function waits for one answer.
+HANG_S = 6.0
 # The window in which a copy may arise is from the final dot's line to our settlement. A settlement whose requests
-# hang and are tried again takes a few such waits.
-WINDOW_S = 6.0
+# hang and are tried again takes as long as a call with all its tries may.
+WINDOW_S = 14.0
 # What was on the wire at the kill is read by the receiver a little later.
 LATE_S = 0.5
 # Messages of one page.

@@ -120,7 +120,7 @@ def test_a_large_message_comes_by_upload(world):
     api = world.api()
     octets = raw(f"ann@{mx.domain}", "large") + b"0123456789abcdef" * 4 + b"\r\n"
     octets += (b"x" * 70 + b"\r\n") * 100_000
-    place = api.post("/v1/uploads", {}).expect(200).json
+    place = api.post("/v1/uploads", {"size": len(octets)}).expect(201).json
     world.put_presigned(place, octets)
     api.post("/v1/messages", {"upload": place["upload"], "envelope": {
         "mail_from": "hello@acme.example", "rcpt_to": [f"ann@{mx.domain}"]}}).expect(202)

@@ -34,8 +34,8 @@ test-e2e: install-test-deps ## Tests of `posthaste dev` from outside (ARGS="-k t
 
 # Link time optimisation is left to real deployments: it is paid per program.
 test-aws: install-aws-deps ## Deploys template.yaml on an AWS without Docker and drives it (ARGS="-k bus", ARGS="--endpoint URL")
-	@$(CARGO) build --release --quiet -p posthaste-functions
-	@POSTHASTE_FUNCTIONS="$${POSTHASTE_FUNCTIONS:-$(TARGET)/release}" tests/aws/run $(ARGS)
+	@$(CARGO) build --release --quiet -p posthaste-functions -p posthaste
+	@POSTHASTE="$(TARGET)/release/posthaste" POSTHASTE_FUNCTIONS="$(TARGET)/release" tests/aws/run $(ARGS)
 
 test-aws-stores: install-aws-deps ## The store contract on the emulated AWS, and on DynamoDB's own engine
 	@CARGO="$(CARGO)" $(AWS_VENV)/bin/python tests/aws/stores.py $(ARGS)

@@ -86,12 +86,13 @@ def test_the_prefix_says_whose_an_object_is(world, case):
 
 
 def test_the_queue_says_whose_a_submission_is(world, case):
-    """What a sender writes as if the bus had sent it does not make it another tenant's."""
+    """Neither a submission nor an event that names a tenant is that tenant's. (What has the very form of the inbound
+    rule's template speaks for the rule: who may send to this queue may do that, as the deployment page says.)"""
     mx = world.receiver()
     body = {"from": "a@acme.example", "to": [f"ann@{mx.domain}"], "subject": "s", "text": "t", "tags": {"case": case}}
     event = {"version": "0", "id": case, "source": "shop", "account": "000000000000", "time": "2026-11-25T00:00:00Z",
              "region": "us-east-1", "resources": [], "detail-type": "message.submit", "detail": body}
-    for forged in ({"tenant": "acme", "event": event}, {"tenant": "acme", **event}, {"tenant": "acme", **body}):
+    for forged in ({"tenant": "acme", **event}, {**event, "detail": {"tenant": "acme", **body}}, {"tenant": "acme", **body}):
         world.stack.sqs.send_message(QueueUrl=world.stack.queue("intake"), MessageBody=json.dumps(forged))
     steady(lambda: not tagged(world, "acme", case), "nothing of it is acme's", 4)
 

@@ -15,7 +15,7 @@ from harness.wait import until
 from .deployment import Deployment
 from .emulator import Emulator, free_port
 from .faults import Faults
-from .keys import add_key
+from .keys import operators_key, tenants_key
 
 # Deferrals come again at once in the lane of passwords; in bulk so late that the wait is parked: past the 15 minutes
 # of an SQS delay by what `PARKED_S` says.
@@ -120,12 +120,15 @@ class World:
         if tenant is None:
             return DeployedApi(self.stack.api_url(), None)
         if (tenant, scopes) not in self._apis:
-            self._apis[tenant, scopes] = DeployedApi(self.stack.api_url(), add_key(self.stack, tenant, scopes))
+            key = tenants_key(self.operator(), tenant, scopes)
+            self._apis[tenant, scopes] = DeployedApi(self.stack.api_url(), key)
         return self._apis[tenant, scopes]
 
     def operator(self):
         """The API as the operator."""
-        return self.api("operator", ("operator",))
+        if "operator" not in self._apis:
+            self._apis["operator"] = DeployedApi(self.stack.api_url(), operators_key(self.stack))
+        return self._apis["operator"]
 
     def receiver(self, **behaviour):
         """A receiver, the only MX of a domain of its own, which is its `domain`."""

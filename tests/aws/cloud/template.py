@@ -1,7 +1,7 @@
 """The template as `sam package` would hand it in: code and nested templates uploaded, their places written in.
 
-Three things are fitted to an endpoint that is no AWS, and nothing else: limits of concurrency are numbers, a bucket that
-is spoken to without TLS may be, and actions on batches have names of their own (`EMULATED_ACTIONS`).
+Three things are fitted to an endpoint that is no AWS, and nothing else: limits of concurrency are numbers, a bucket
+may be spoken to without TLS, and actions on batches have names of their own (`EMULATED_ACTIONS`).
 """
 
 import json

@@ -172,8 +172,9 @@ class World:
         url = stack.sqs.create_queue(QueueName=name)["QueueUrl"]
         arn = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         bus = stack.setting("POSTHASTE_BUS", of="DeliverTransactional")
-        allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn,
-                                                           "Principal": {"Service": "events.amazonaws.com"}}]}
+        rules = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn,
+                 "Principal": {"Service": "events.amazonaws.com"}}
+        allowed = {"Version": "2012-10-17", "Statement": [rules]}
         stack.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(allowed)})
         stack.events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": ["posthaste"]}))
         stack.events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "tap", "Arn": arn}])

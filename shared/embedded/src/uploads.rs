@@ -102,8 +102,9 @@ impl Uploads for Embedded {
         let found = self.readers().query(move |reading| {
             let sql = "SELECT body FROM uploads WHERE id = ?1 AND tenant = ?2 AND body IS NOT NULL";
             let mut statement = reading.statement(sql)?;
-            let body =
-                statement.query_row([id.as_str(), tenant.as_str()], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+            let body = statement
+                .query_row([id.as_str(), tenant.as_str()], |row| row.get::<_, Vec<u8>>(0))
+                .optional()?;
             Ok(body.map(Bytes::from))
         });
         found.await

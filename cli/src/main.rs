@@ -37,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   posthaste send --from hello@acme.example --to defer-2@example.net --subject Hi --text Hello --wait
   posthaste queue                       what waits, and why
 
-POSTHASTE_API, POSTHASTE_KEY and POSTHASTE_POLICY stand for --api, --key and --policy.
+POSTHASTE_API, POSTHASTE_API_KEY and POSTHASTE_POLICY stand for --api, --api-key and --policy.
 Exit codes: 0 done, 1 failed, 2 wrong usage or input.")]
 struct Cli {
     #[command(subcommand)]

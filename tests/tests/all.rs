@@ -69,6 +69,8 @@ contract! {
     finding: messages_are_found_newest_first pages_stay_put what_waits_is_counted;
     lists: suppressions_are_listed_by_address events_come_after_a_cursor dead_letters_are_taken_off_one_by_one
         holds_are_put_and_taken_away a_secret_is_made_once;
+    access: keys_are_found_listed_and_revoked a_quota_is_filled_and_not_more a_quota_holds_against_many_at_once
+        an_upload_is_put_once_and_is_its_tenants an_upload_has_the_length_that_was_announced;
 }
 
 mod deliveries {
@@ -116,5 +118,6 @@ macro_rules! durable {
 
 durable! {
     a_stop_loses_nothing a_copy_of_the_running_files_opens a_store_has_one_owner what_is_old_goes
+        old_uploads_go
         a_long_line_keeps_its_order a_job_that_is_out_stays_out
 }

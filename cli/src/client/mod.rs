@@ -30,7 +30,13 @@ pub(crate) struct ApiArgs {
     #[arg(long, env = "POSTHASTE_API", value_name = "URL", default_value = LOCAL_API, global = true)]
     api: String,
     /// API key; the local stack needs none
-    #[arg(long, env = "POSTHASTE_KEY", value_name = "KEY", hide_env_values = true, global = true)]
+    #[arg(
+        long = "api-key",
+        env = "POSTHASTE_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true,
+        global = true
+    )]
     key: Option<String>,
 }
 

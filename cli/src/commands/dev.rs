@@ -8,7 +8,7 @@ use posthaste_policy::Policy;
 
 use super::policy::PolicyFile;
 use crate::failure::{Failure, Outcome};
-use crate::host::{Host, Setup, fit_for_work, stop_asked};
+use crate::host::{Access, Host, Setup, fit_for_work, stop_asked};
 use crate::log::{self, LogForm};
 
 /// The local stack, until Ctrl-C or SIGTERM.
@@ -16,12 +16,14 @@ use crate::log::{self, LogForm};
 #[command(
     after_help = "Prints `ready http://…` on stdout once it serves; logs go to stderr. What was accepted is taken \
 up again after any stop. Without a policy file all mail goes to the sandbox receiver. A changed policy file is put in \
-force within seconds; one that is wrong is refused, and the old one stays. The secret `relay` of a route is the \
+force within seconds; one that is wrong is refused, and the old one stays. Beyond loopback every request needs a key: make the first with \
+`posthaste api-key create --operator --state DIR`, and put TLS before it. The secret `relay` of a route is the \
 variable POSTHASTE_SECRET_RELAY.
 
 Examples:
   posthaste dev
   posthaste dev --policy policy.toml --state /var/lib/posthaste
+  posthaste dev --http 0.0.0.0:8025 --state /var/lib/posthaste
   posthaste dev --http 127.0.0.1:0 --sandbox-smtp 127.0.0.1:2525 --log json"
 )]
 pub(crate) struct Args {
@@ -30,6 +32,9 @@ pub(crate) struct Args {
     /// Where the API listens; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8025", value_parser = address)]
     http: SocketAddr,
+    /// Ask for a key on loopback too: for a proxy on this machine
+    #[arg(long)]
+    require_key: bool,
     /// Where the sandbox receiver listens for any SMTP client; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     sandbox_smtp: SocketAddr,
@@ -49,12 +54,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Runs it.
 pub(crate) fn run(args: Args) -> Outcome {
-    if !args.http.ip().is_loopback() {
-        return Err(Failure::input(format!(
-            "--http {}: beyond loopback every request needs a key, and keys cannot be made yet: listen on 127.0.0.1",
-            args.http
-        )));
-    }
     log::begin(args.log, "info");
     let policy = match args.policy.path() {
         Some(_) => args.policy.read_or_default()?,
@@ -70,6 +69,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         policy,
         policy_file: args.policy.path().map(PathBuf::from),
         http: args.http,
+        access: if args.require_key || !args.http.ip().is_loopback() { Access::Keys } else { Access::Open },
         sandbox_smtp: args.sandbox_smtp,
         state: args.state,
     };

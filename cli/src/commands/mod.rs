@@ -1,9 +1,11 @@
 //! The commands, one file each.
 
+mod api_key;
 mod cancel;
 mod classify;
 mod demo;
 mod dev;
+mod dlq;
 pub(crate) mod policy;
 mod queue;
 mod retry;
@@ -38,6 +40,10 @@ pub(crate) enum Command {
     Retry(retry::Args),
     /// The suppression list
     Suppress(suppress::Args),
+    /// Who may ask the API
+    ApiKey(api_key::Args),
+    /// Jobs that were put aside, and the way back
+    Dlq(dlq::Args),
     /// Check a policy file, or ask what it means for a domain
     Policy(policy::Args),
     /// Verdicts of SMTP replies, read from stdin one a line
@@ -57,6 +63,8 @@ impl Command {
             Self::Cancel(args) => wait_for(cancel::run(args)),
             Self::Retry(args) => wait_for(retry::run(args)),
             Self::Suppress(args) => wait_for(suppress::run(args)),
+            Self::ApiKey(args) => wait_for(api_key::run(args)),
+            Self::Dlq(args) => wait_for(dlq::run(args)),
             Self::Policy(args) => policy::run(args),
             Self::Classify(args) => classify::run(args),
         }

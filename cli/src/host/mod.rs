@@ -5,6 +5,7 @@
 //! is lost when the process dies at any moment: what is in hand comes again.
 
 mod chores;
+mod door;
 mod http;
 mod policy;
 mod sandbox;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_api::{App, Limits, Names, OpenOnLoopback};
+use posthaste_api::{App, Limits};
 use posthaste_embedded::{Embedded, OpenError, Options};
 use posthaste_mail::Lane;
 use posthaste_pipeline::ambient::Ambient;
@@ -46,12 +47,23 @@ pub(crate) struct Setup {
     pub(crate) policy: Policy,
     /// That file.
     pub(crate) policy_file: Option<PathBuf>,
-    /// Where the API listens; loopback.
+    /// Where the API listens.
     pub(crate) http: SocketAddr,
+    /// Who may ask it.
+    pub(crate) access: Access,
     /// Where the sandbox receiver listens.
     pub(crate) sandbox_smtp: SocketAddr,
     /// Where the store is.
     pub(crate) state: PathBuf,
+}
+
+/// Who may ask the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Whoever reaches it: only for loopback.
+    Open,
+    /// Who has a key; there must be one.
+    Keys,
 }
 
 /// A host at work.
@@ -82,7 +94,7 @@ impl Host {
         let listener = http::listen(setup.http)
             .map_err(|error| Failure::failed(format!("--http {}: {error}", setup.http)))?;
         let http = listener.local_addr().map_err(Failure::failed)?;
-        let store = open(&setup.state).await?;
+        let store = open_store(&setup.state).await?;
         let ambient = Ambient::system(setup.policy);
         let sandbox = sandbox::open(&ambient).map_err(Failure::failed)?;
         let listening = sandbox
@@ -104,27 +116,28 @@ impl Host {
             tasks: JoinSet::new(),
             _sandbox: listening,
         };
-        host.spawn_all(listener, &ambient, sandbox, &deliverer, setup.policy_file, &Stop(stopped));
+        let door = door::open(setup.access, &host, &ambient, &setup.state).await?;
+        let app = App {
+            ambient,
+            stores: host.store.stores(),
+            limits: Limits::local(),
+            authority: door.authority,
+            names: door.names,
+            sandbox: Some(sandbox),
+        };
+        host.spawn_all(listener, app, &deliverer, setup.policy_file, &Stop(stopped));
         Ok(host)
     }
 
     fn spawn_all(
         &mut self,
         listener: TcpListener,
-        ambient: &Ambient,
-        sandbox: posthaste_sandbox::Sandbox,
+        app: App,
         deliverer: &Deliverer,
         policy_file: Option<PathBuf>,
         stop: &Stop,
     ) {
-        let app = App {
-            ambient: ambient.clone(),
-            stores: self.store.stores(),
-            limits: Limits::local(),
-            authority: Arc::new(OpenOnLoopback),
-            names: Names::new(self.http, &[]),
-            sandbox: Some(sandbox),
-        };
+        let ambient = app.ambient.clone();
         self.tasks.spawn(http::serve(listener, posthaste_api::router(app), stop.clone()));
         for lane in Lane::ALL {
             let hands = work::Hands {
@@ -165,7 +178,7 @@ impl Host {
 }
 
 /// Opens the store. A process that was killed a moment ago may still have it while the system clears it away.
-async fn open(state: &Path) -> Result<Embedded, Failure> {
+pub(crate) async fn open_store(state: &Path) -> Result<Embedded, Failure> {
     let until = tokio::time::Instant::now() + LOCK_WAIT;
     loop {
         let path = state.to_owned();

@@ -8,10 +8,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use posthaste_mail::{Tenant, Timestamp};
+use posthaste_pipeline::access::Scope;
 use serde::Serialize;
 
 use crate::App;
-use crate::authority::{Caller, Scope};
+use crate::authority::Caller;
 use crate::body;
 use crate::problem::{Answer, Problem};
 use crate::query::{Plus, Query, decode};
@@ -20,7 +21,7 @@ use crate::query::{Plus, Query, decode};
 pub(crate) struct Ask {
     pub(crate) app: Arc<App>,
     pub(crate) parts: Parts,
-    caller: Caller,
+    pub(crate) caller: Caller,
     /// Never locked: it makes what is not `Sync` so, because handlers hold on to a request while they wait.
     body: Mutex<Body>,
 }
@@ -36,10 +37,9 @@ impl FromRequest<Arc<App>> for Ask {
 }
 
 impl Ask {
-    /// Refuses a caller who may not.
+    /// The tenant it is about; refuses a caller who may not.
     pub(crate) fn need(&self, scope: Scope) -> Result<&Tenant, Problem> {
-        self.caller.need(scope)?;
-        Ok(&self.caller.tenant)
+        self.caller.need_tenant(scope)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -2,12 +2,12 @@
 
 use axum::http::StatusCode;
 use posthaste_mail::{MessageId, PartKey, Tenant};
+use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::intake::{self, BatchRequest, Key, Mail, Refusal, RequestHash, Submission};
 use posthaste_pipeline::row::RowKey;
 use serde::Serialize;
 
 use crate::ask::{Ask, json};
-use crate::authority::Scope;
 use crate::messages::{idempotency_key, unsupported};
 use crate::problem::{Answer, Problem};
 
@@ -54,9 +54,15 @@ pub(crate) async fn submit(mut ask: Ask) -> Answer {
             Err(refusal) => Some(refusal),
         });
     }
-    let mut accepted =
-        intake::accept(&ask.app.ambient, &ask.app.stores, &tenant, submissions).await.into_iter();
+    let accepted = intake::accept(&ask.app.ambient, &ask.app.stores, &tenant, submissions).await;
     drop(body);
+    // The quota is the request's: it is granted whole or not at all.
+    let over =
+        accepted.iter().find_map(|one| one.as_ref().err().filter(|r| matches!(r, Refusal::OverQuota { .. })));
+    if let Some(refusal) = over {
+        return Err(refusal.clone().into());
+    }
+    let mut accepted = accepted.into_iter();
     let results = answers
         .into_iter()
         .map(|refused| match refused {

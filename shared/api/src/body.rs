@@ -86,7 +86,11 @@ pub(crate) async fn read(
     Ok(Read { bytes, room })
 }
 
-async fn take_room(octets: usize, limits: &Limits) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+/// Waits until there is room for a large body; a small one needs none.
+pub(crate) async fn take_room(
+    octets: usize,
+    limits: &Limits,
+) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     if octets <= SMALL_OCTETS {
         return Ok(None);
     }

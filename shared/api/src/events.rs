@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use posthaste_mail::Tenant;
+use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::effect::Event;
 use posthaste_pipeline::view::EventView;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::ask::{Ask, json};
-use crate::authority::Scope;
 use crate::problem::{Answer, Problem};
 
 /// Events of one page.

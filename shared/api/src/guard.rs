@@ -14,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use crate::App;
 use crate::problem::Problem;
 
-/// The names under which we are asked for.
+/// The names under which we are asked for; none: any.
 #[derive(Debug, Clone)]
-pub struct Names(Vec<String>);
+pub struct Names(Option<Vec<String>>);
 
 impl Names {
     /// This machine's own names, the address that is listened on, and others that lead here.
@@ -26,12 +26,19 @@ impl Names {
             std::net::IpAddr::V4(ip) => ip.to_string(),
         };
         let own = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
-        Self(own.into_iter().chain([ip]).chain(others.iter().map(|name| name.to_ascii_lowercase())).collect())
+        let others = others.iter().map(|name| name.to_ascii_lowercase());
+        Self(Some(own.into_iter().chain([ip]).chain(others).collect()))
     }
 
-    fn has(&self, host: &str) -> bool {
+    /// Whatever we are called, and for pages of any origin: where every request needs a key, a browser has none of its
+    /// own that a foreign page could use.
+    pub fn any() -> Self {
+        Self(None)
+    }
+
+    fn has(names: &[String], host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
-        self.0.iter().any(|name| name.eq_ignore_ascii_case(host))
+        names.iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 }
 
@@ -45,13 +52,14 @@ pub(crate) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
 
 /// A request without `Host` is let through: browsers always send one, HTTP/1.0 clients need not.
 fn check(names: &Names, absolute: Option<&Authority>, headers: &HeaderMap) -> Result<(), Problem> {
+    let Names(Some(names)) = names else { return Ok(()) };
     let mut host = None;
     for value in headers.get_all(HOST) {
         let authority = value.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
         host = Some(authority.ok_or_else(|| refused("Host", "is not readable"))?);
     }
     for asked in absolute.into_iter().chain(&host) {
-        if !names.has(asked.host()) {
+        if !Names::has(names, asked.host()) {
             return Err(refused("Host", "names another host than this one"));
         }
     }
@@ -64,7 +72,7 @@ fn check(names: &Names, absolute: Option<&Authority>, headers: &HeaderMap) -> Re
         let origin = origin.and_then(|(scheme, text)| Some((scheme, text.parse::<Authority>().ok()?)));
         let own = origin.is_some_and(|(scheme, origin)| {
             let port = |a: &Authority| a.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-            names.has(origin.host()) && host.as_ref().is_none_or(|host| port(host) == port(&origin))
+            Names::has(names, origin.host()) && host.as_ref().is_none_or(|host| port(host) == port(&origin))
         });
         if !own {
             return Err(refused("Origin", "is a foreign one"));
@@ -109,6 +117,10 @@ mod tests {
         {
             check(Some("localhost:8025"), Some(origin), false);
         }
+        let mut foreign = HeaderMap::new();
+        foreign.insert(HOST, "mail.example".parse().unwrap());
+        foreign.insert(ORIGIN, "https://app.example".parse().unwrap());
+        assert!(super::check(&Names::any(), None, &foreign).is_ok());
         assert!(super::check(&names, Some(&"evil.example".parse().unwrap()), &HeaderMap::new()).is_err());
     }
 }

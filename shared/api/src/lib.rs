@@ -3,12 +3,15 @@
 //! What is absent: no decision about mail is made here, nothing is stored here, no socket is opened here; the
 //! routes of what is not built yet are unknown here, as any other path. Its invariants: a caller's mistake is
 //! never a 500 but a problem that names the field (RFC 9457); a body is read once, within its limit, and all
-//! bodies together within another; a page of a foreign origin gets nothing.
+//! bodies together within another; a page of a foreign origin gets nothing; whoever has no key gets health, the front
+//! page and the description, and whoever has one gets nothing of another tenant's.
 
+mod api_keys;
 mod ask;
 mod authority;
 mod batch;
 mod body;
+mod dead_letters;
 mod events;
 mod guard;
 mod messages;
@@ -18,18 +21,20 @@ mod query;
 mod queue;
 mod sandbox;
 mod suppressions;
+mod uploads;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::stores::Stores;
 use posthaste_sandbox::Sandbox;
 
-pub use authority::{Authority, Caller, Denied, OpenOnLoopback, Scope};
+pub use authority::{Authority, Caller, Denied, KeysNeeded, OpenOnLoopback};
 pub use body::Limits;
 pub use guard::Names;
+pub use posthaste_pipeline::access::Scope;
 pub use problem::Problem;
 
 /// Everything the API needs.
@@ -59,6 +64,8 @@ pub fn router(app: App) -> Router {
             "/v1/messages/{id}",
             get(messages::show).delete(messages::cancel).post(messages::act).fallback(messages::no_method),
         )
+        .route("/v1/uploads", post(uploads::offer))
+        .route("/v1/uploads/{id}", put(uploads::receive))
         .route("/v1/queue", get(queue::show))
         .route("/v1/suppressions", get(suppressions::list))
         .route(
@@ -66,6 +73,11 @@ pub fn router(app: App) -> Router {
             get(suppressions::show).put(suppressions::put).delete(suppressions::remove),
         )
         .route("/v1/events", get(events::feed))
+        .route("/v1/api-keys", get(api_keys::list).post(api_keys::create))
+        .route("/v1/api-keys/{id}", delete(api_keys::revoke))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        // `{job}` is an id and `:redrive`.
+        .route("/v1/dead-letters/{job}", post(dead_letters::act).fallback(dead_letters::no_method))
         .route("/v1/sandbox", delete(sandbox::clear))
         .route("/v1/sandbox/messages", get(sandbox::list).delete(sandbox::delete))
         .route("/v1/sandbox/messages/{id}", get(sandbox::show))

@@ -2,9 +2,11 @@
 
 use axum::http::{HeaderMap, StatusCode, Uri};
 use posthaste_mail::{Address, MessageId, Tenant};
+use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::control::{self, CancelAnswer};
 use posthaste_pipeline::intake::{
-    self, KEY_OCTETS_MAX, Key, Mail, MailRequest, RawRequest, RequestHash, Submission,
+    self, AcceptedMessage, KEY_OCTETS_MAX, Key, Mail, MailRequest, RawRequest, Refusal, RequestHash,
+    Submission, UploadRequest,
 };
 use posthaste_pipeline::row::{End, Row};
 use posthaste_pipeline::stores::{Search, SearchBy};
@@ -12,8 +14,8 @@ use posthaste_pipeline::view::{self, Status};
 use serde::Serialize;
 
 use crate::ask::{Ask, json};
-use crate::authority::Scope;
 use crate::problem::{Answer, Problem};
+use crate::uploads;
 
 const PATH: &str = "/v1/messages/";
 const RETRY: &str = ":retry";
@@ -30,13 +32,21 @@ const CURSOR_CHARS_MAX: usize = 300;
 /// `POST /v1/messages`
 pub(crate) async fn submit(mut ask: Ask) -> Answer {
     let tenant = ask.need(Scope::Send)?.clone();
-    let key = idempotency_key(&ask.parts.headers)?;
+    let key = idempotency_key(&ask.parts.headers)?.map(|key| Key { key, index: 0 });
     let content_type = ask.content_type();
     let query = ask.query()?;
     let (mail, hash, room) = match content_type.as_str() {
         "application/json" => {
             query.only(&[])?;
             let body = ask.read_body(ask.app.limits.json_octets).await?;
+            if let Some(request) = UploadRequest::read(&body.bytes)? {
+                // A body is put there once, so what is named by this JSON is always the same.
+                let hash = RequestHash::of(&[b"upload", &body.bytes]);
+                let (mail, room) = uploads::mail(&ask, &tenant, request).await?;
+                let answer = accept(&ask, &tenant, Submission { key, hash, mail }).await;
+                drop(room);
+                return answer.map_err(|refusal| refusal.within("envelope").into()).and_then(accepted);
+            }
             let request = MailRequest::read(&body.bytes)?;
             (Mail::Letter(Box::new(request)), RequestHash::of(&[b"json", &body.bytes]), body.room)
         }
@@ -49,14 +59,19 @@ pub(crate) async fn submit(mut ask: Ask) -> Answer {
         }
         _ => return Err(unsupported("application/json or message/rfc822")),
     };
-    let submission = Submission { key: key.map(|key| Key { key, index: 0 }), hash, mail };
-    let answer = intake::accept(&ask.app.ambient, &ask.app.stores, &tenant, vec![submission]).await.pop();
+    let answer = accept(&ask, &tenant, Submission { key, hash, mail }).await;
     drop(room);
-    match answer {
-        Some(Ok(accepted)) => json(StatusCode::ACCEPTED, &accepted),
-        Some(Err(refusal)) => Err(refusal.into()),
-        None => Err(Problem::unavailable("the submission was not answered")),
-    }
+    answer.map_err(Problem::from).and_then(accepted)
+}
+
+/// Accepts a single submission.
+async fn accept(ask: &Ask, tenant: &Tenant, submission: Submission) -> Result<AcceptedMessage, Refusal> {
+    let mut answers = intake::accept(&ask.app.ambient, &ask.app.stores, tenant, vec![submission]).await;
+    answers.pop().unwrap_or(Err(Refusal::Unavailable))
+}
+
+fn accepted(message: AcceptedMessage) -> Answer {
+    json(StatusCode::ACCEPTED, &message)
 }
 
 pub(crate) fn unsupported(expected: &str) -> Problem {

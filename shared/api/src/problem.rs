@@ -1,6 +1,6 @@
 //! What went wrong, as RFC 9457 `application/problem+json`.
 
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use posthaste_pipeline::control::ControlError;
@@ -57,6 +57,18 @@ impl Problem {
     pub(crate) fn method(allow: &'static str) -> Self {
         let detail = format!("this path takes {allow}");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// Larger than is taken, in a field that says so: 413.
+    pub(crate) fn too_large(field: &str, detail: impl std::fmt::Display) -> Self {
+        let error = FieldError::new(field, detail);
+        let detail = format!("{}: {}", error.field, error.detail);
+        Self { errors: vec![error], ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail) }
+    }
+
+    /// No key, or none that is known: 401.
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
     /// Not now: 503.
@@ -116,6 +128,10 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 11.6.1: the answer says how one may ask.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -134,6 +150,18 @@ impl From<Refusal> for Problem {
                 errors: vec![FieldError::new("Idempotency-Key", "used before, with another request")],
                 ..Self::new(StatusCode::CONFLICT, refusal.to_string())
             },
+            Refusal::OverQuota { wait } => {
+                let seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, refusal.to_string());
+                Self { retry_after_seconds: Some(seconds), ..problem }
+            }
+            Refusal::NoUpload => {
+                let detail = "there is none of this id, or nothing has arrived there";
+                Self {
+                    errors: vec![FieldError::new("upload", detail)],
+                    ..Self::not_found(refusal.to_string())
+                }
+            }
             Refusal::Unavailable => Self::unavailable(refusal.to_string()),
         }
     }
@@ -157,7 +185,7 @@ impl From<StoreError> for Problem {
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         match error {
-            ControlError::NotFound(_) => Self::not_found(error.to_string()),
+            ControlError::NotFound(_) | ControlError::NoDeadLetter(_) => Self::not_found(error.to_string()),
             ControlError::Refused(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             ControlError::Busy => {
                 let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());

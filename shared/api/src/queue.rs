@@ -1,11 +1,11 @@
 //! `GET /v1/queue`: what waits, by site and domain, and why.
 
 use axum::http::StatusCode;
+use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::view::{self, QueueGroup};
 use serde::Serialize;
 
 use crate::ask::{Ask, json};
-use crate::authority::Scope;
 use crate::problem::Answer;
 
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use posthaste_mail::{Address, Lane, MessageId, Tenant, Timestamp};
+use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::effect::{Evidence, Reason, Suppression};
 use posthaste_pipeline::intake::{Findings, Refusal, read_json};
 use posthaste_pipeline::row::Realm;
@@ -12,7 +13,6 @@ use posthaste_policy::span::parse_span;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{Ask, json};
-use crate::authority::Scope;
 use crate::messages::{cursor, unsupported};
 use crate::problem::{Answer, Problem};
 

@@ -1,120 +1,18 @@
 //! Requests and what is answered, over the real store in a directory of its own.
 
-use std::sync::Arc;
+mod access;
+mod bench;
+mod tenancy;
+mod uploads;
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
-use axum::response::Response;
-use http_body_util::BodyExt;
-use posthaste_embedded::{Embedded, Options};
+use axum::http::StatusCode;
 use posthaste_mail::{PartKey, Tenant};
-use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::row::{Cancel, RowKey, State};
-use posthaste_pipeline::stores::Stores;
-use posthaste_policy::Policy;
-use posthaste_sandbox::{Config, Sandbox};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
+use self::bench::{bench, bench_with, letter};
 use super::*;
-
-struct Bench {
-    router: Router,
-    stores: Stores,
-    _directory: tempfile::TempDir,
-}
-
-struct Answered {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-impl Answered {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-}
-
-fn bench_with(limits: Limits, authority: Arc<dyn Authority>) -> Bench {
-    let directory = tempfile::tempdir().unwrap();
-    let stores = Embedded::open(directory.path(), Options::default()).unwrap().stores();
-    let ambient = Ambient::system(Policy::sandbox());
-    let clock = ambient.clone();
-    let config = Config {
-        hostname: "sandbox.example".to_owned(),
-        limits: posthaste_sandbox::Limits::default(),
-        now: Arc::new(move || clock.now()),
-        feedback: None,
-    };
-    let router = router(App {
-        ambient,
-        stores: stores.clone(),
-        limits,
-        authority,
-        names: Names::new("127.0.0.1:8025".parse().unwrap(), &[]),
-        sandbox: Some(Sandbox::new(config).unwrap()),
-    });
-    Bench { router, stores, _directory: directory }
-}
-
-fn bench() -> Bench {
-    bench_with(Limits::local(), Arc::new(OpenOnLoopback))
-}
-
-impl Bench {
-    async fn send(&self, request: Request<Body>) -> Answered {
-        let response: Response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes().to_vec();
-        let answered = Answered { status: parts.status.as_u16(), headers: parts.headers, body };
-        if answered.status >= 400 {
-            assert_eq!(answered.header("content-type"), "application/problem+json");
-            assert_eq!(answered.json()["status"], answered.status);
-        }
-        answered
-    }
-
-    async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<Body>,
-    ) -> Answered {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        self.send(request.body(body.into()).unwrap()).await
-    }
-
-    async fn get(&self, path: &str) -> Answered {
-        self.ask("GET", path, &[], Body::empty()).await
-    }
-
-    async fn post(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answered {
-        let headers: Vec<_> =
-            std::iter::once(("content-type", "application/json")).chain(headers.iter().copied()).collect();
-        self.ask("POST", path, &headers, body.to_string()).await
-    }
-
-    async fn accepted(&self, body: &Value) -> String {
-        let answered = self.post("/v1/messages", body, &[]).await;
-        assert_eq!(answered.status, 202, "{}", answered.json());
-        answered.json()["id"].as_str().unwrap().to_owned()
-    }
-}
-
-fn letter() -> Value {
-    json!({"from": "a@acme.example", "to": ["ann@a.example"], "subject": "s", "text": "t\n"})
-}
 
 #[tokio::test]
 async fn a_submission_is_accepted_shown_found_and_cancelled() {
@@ -294,7 +192,7 @@ async fn wrong_methods_are_told_the_right_ones() {
 
 #[tokio::test]
 async fn bodies_have_limits_whether_or_not_they_say_their_length() {
-    let bench = bench_with(Limits::new(2_000, 4_000, 1), Arc::new(OpenOnLoopback));
+    let bench = bench_with(Limits::new(2_000, 4_000, 1));
     let sized = |octets: usize| {
         let mut body = letter();
         body["text"] = json!("x".repeat(octets));
@@ -429,40 +327,6 @@ async fn pages_of_messages_follow_each_other_whatever_they_are_filtered_by() {
         let expected: Vec<_> = expected.into_iter().map(|n: usize| ids[n].clone()).collect();
         assert_eq!(seen, expected, "{filter}");
     }
-}
-
-/// Knows one key of another tenant, which may only look.
-struct OneKey;
-
-#[async_trait::async_trait]
-impl Authority for OneKey {
-    async fn identify(&self, key: Option<&str>) -> Result<Caller, Denied> {
-        match key {
-            None => Err(Denied::NoKey),
-            Some("k1") => Ok(Caller { tenant: Tenant::parse("t1").unwrap(), scopes: vec![Scope::Read] }),
-            Some(_) => Err(Denied::Unknown),
-        }
-    }
-}
-
-#[tokio::test]
-async fn keys_belong_to_tenants_and_have_scopes() {
-    let bench = bench_with(Limits::local(), Arc::new(OneKey));
-    let check = async |method: &str, path: &str, key: Option<&str>, expected: u16| {
-        let headers: Vec<_> = key.into_iter().map(|key| ("authorization", key)).collect();
-        assert_eq!(
-            bench.ask(method, path, &headers, Body::empty()).await.status,
-            expected,
-            "{method} {path} {key:?}"
-        );
-    };
-    check("GET", "/v1/messages", None, 401).await;
-    check("GET", "/v1/messages", Some("Basic k1"), 401).await;
-    check("GET", "/v1/messages", Some("Bearer k2"), 401).await;
-    check("GET", "/v1/messages", Some("bearer k1"), 200).await;
-    check("POST", "/v1/messages", Some("Bearer k1"), 403).await;
-    check("PUT", "/v1/suppressions/a@b.example", Some("Bearer k1"), 403).await;
-    check("GET", "/healthz", None, 200).await;
 }
 
 #[tokio::test]

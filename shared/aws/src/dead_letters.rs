@@ -31,6 +31,12 @@ impl DeadLetters for Aws {
         items.iter().flatten().filter(|item| item.contains_key(schema::DOC)).map(read).collect()
     }
 
+    async fn get(&self, id: &JobId) -> Result<Option<DeadLetter>, StoreError> {
+        let Some((key, _)) = self.arrival(id, &[schema::DEAD]).await? else { return Ok(None) };
+        let there = self.table().get(&key, Consistency::Strong).await?;
+        there.filter(|item| item.contains_key(schema::DOC)).as_ref().map(read).transpose()
+    }
+
     async fn remove(&self, id: &JobId) -> Result<(), StoreError> {
         // A letter names its tenant, its id does not: it is looked up.
         let Some((key, arrived)) = self.arrival(id, &[schema::DEAD]).await? else { return Ok(()) };

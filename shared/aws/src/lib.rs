@@ -17,6 +17,7 @@ pub mod calls;
 mod clients;
 mod controls;
 mod dead_letters;
+mod directory;
 mod document;
 mod feed;
 mod find;
@@ -28,12 +29,14 @@ mod names;
 mod patience;
 mod provision;
 mod queue;
+mod quotas;
 mod rows;
 pub mod schema;
 mod spool;
 mod suppressions;
 mod table;
 mod ticker;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +92,10 @@ impl Aws {
             suppressions: all.clone(),
             feed: all.clone(),
             dead_letters: all.clone(),
-            controls: all,
+            controls: all.clone(),
+            directory: all.clone(),
+            quotas: all.clone(),
+            uploads: all,
         }
     }
 

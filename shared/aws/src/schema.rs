@@ -13,6 +13,8 @@
 //! | suppressed mailbox | `TENANT#suppressed#SHARD` | folded address | | `v`, `doc`: all its entries, `gone_at` if all of them end |
 //! | dead letter | `TENANT#dead` | job | `dead` by its arrival in µs; `dead-off` once it is taken off | `doc` until then, `gone_at` after |
 //! | hold | `holds` | its id | | `doc` |
+//! | API key | `keys` | its id | | `doc` |
+//! | what a tenant has submitted | `TENANT#quota` | `now` | | `minute`, `in_minute`, `day`, `in_day` |
 //! | secret | `secrets` | its name | | `octets` |
 //!
 //! What is written under a condition also has `w`, the mark of the write that made it.
@@ -31,7 +33,7 @@
 //! In the bucket: `spool/TENANT/…` messages ([`posthaste_pipeline::spool`] names them), `incoming/TENANT/…` submissions
 //! by S3, `uploads/TENANT/…` bodies on their way, `policy.toml`. In the queues: jobs as JSON, `MessageGroupId` the tenant.
 
-use posthaste_mail::{EventId, JobId, MessageId, PartKey, Tenant};
+use posthaste_mail::{EventId, JobId, MessageId, PartKey, Tenant, UploadId};
 use posthaste_pipeline::stores::SearchBy;
 use sha2::{Digest, Sha256};
 
@@ -77,6 +79,18 @@ pub const SECRETS: &str = "secrets";
 pub const DEAD: &str = "dead";
 /// The shard of the index with the places of dead letters that were taken off.
 pub const DEAD_OFF: &str = "dead-off";
+
+/// The partition of API keys.
+pub const KEYS: &str = "keys";
+
+/// The minute that is counted, and recipients in it.
+pub const MINUTE: &str = "minute";
+/// See [`MINUTE`].
+pub const IN_MINUTE: &str = "in_minute";
+/// The day that is counted, and recipients in it.
+pub const DAY: &str = "day";
+/// See [`DAY`].
+pub const IN_DAY: &str = "in_day";
 
 /// What in a message's partition is an event and not a row.
 pub const EVENT: &str = "event#";
@@ -172,6 +186,16 @@ pub fn dead(tenant: &Tenant) -> String {
 /// A dead letter in its partition.
 pub fn letter(job: &JobId) -> String {
     job.to_string()
+}
+
+/// The partition of a tenant's counts.
+pub fn quota(tenant: &Tenant) -> String {
+    format!("{tenant}#quota")
+}
+
+/// The object of an uploaded body.
+pub fn uploaded(tenant: &Tenant, id: &UploadId) -> String {
+    format!("uploads/{tenant}/{id}")
 }
 
 /// The object of a spooled message.

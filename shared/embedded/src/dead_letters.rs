@@ -4,7 +4,7 @@
 use posthaste_mail::JobId;
 use posthaste_pipeline::effect::DeadLetter;
 use posthaste_pipeline::stores::{DeadLetters, StoreError};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use crate::fault::Fault;
 use crate::writer::Tx;
@@ -38,6 +38,17 @@ impl DeadLetters for Embedded {
             Ok(letters)
         });
         read.await
+    }
+
+    async fn get(&self, id: &JobId) -> Result<Option<DeadLetter>, StoreError> {
+        let id = id.clone();
+        let found = self.readers().query(move |reading| {
+            let mut statement =
+                reading.statement("SELECT doc FROM dead WHERE job = ?1 AND doc IS NOT NULL")?;
+            let doc = statement.query_row([id.as_str()], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+            doc.map(|doc| document::read("a dead letter", &doc)).transpose()
+        });
+        found.await
     }
 
     async fn remove(&self, id: &JobId) -> Result<(), StoreError> {

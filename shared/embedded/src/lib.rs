@@ -14,6 +14,7 @@ mod cache;
 mod checkpoint;
 mod controls;
 mod dead_letters;
+mod directory;
 mod document;
 mod fault;
 mod feed;
@@ -21,6 +22,7 @@ mod intake;
 mod keys;
 mod ledger;
 mod queue;
+mod quotas;
 mod readers;
 mod retention;
 mod rows;
@@ -29,6 +31,7 @@ mod suppressions;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod wakes;
 mod writer;
 
@@ -132,7 +135,10 @@ impl Embedded {
             suppressions: all.clone(),
             feed: all.clone(),
             dead_letters: all.clone(),
-            controls: all,
+            controls: all.clone(),
+            directory: all.clone(),
+            quotas: all.clone(),
+            uploads: all,
         }
     }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 use posthaste_mail::{MessageId, Timestamp};
 use posthaste_pipeline::row::{Row, State};
 use posthaste_pipeline::stores::StoreError;
+use posthaste_pipeline::upload::KEPT_FOR;
 use rusqlite::{OptionalExtension, params};
 
 use crate::fault::Fault;
 use crate::writer::Tx;
-use crate::{Embedded, keys, rows};
+use crate::{Embedded, keys, rows, uploads};
 
 /// Final rows looked at in one transaction: some milliseconds.
 const BATCH_ROWS: usize = 64;
@@ -34,6 +35,8 @@ pub struct Purged {
     pub events: u64,
     /// Places of dead letters that had been taken off their list.
     pub dead_letters: u64,
+    /// Bodies that were uploaded, and offers that nobody took.
+    pub uploads: u64,
 }
 
 /// How far one look through `final` has come.
@@ -42,7 +45,7 @@ const START: Mark = (i64::MIN, i64::MIN);
 
 impl Embedded {
     /// Removes rows and events older than `ledger_keep` and messages' octets older than `spool_keep`, counted from
-    /// the end of each message. One at a time, please: a second one finds nothing, but looks.
+    /// the end of each message, and uploads whose time is over. One at a time, please: a second one finds nothing, but looks.
     pub async fn purge(
         &self,
         now: Timestamp,
@@ -70,21 +73,24 @@ impl Embedded {
             let Some(next) = next else { break };
             mark = next;
         }
-        purged.dead_letters = self.purge_old(until, drop_dead_letters).await?;
-        purged.events += self.purge_old(until, drop_stray_events).await?;
+        purged.dead_letters = self.purge_old(until, BATCH_EVENTS, drop_dead_letters).await?;
+        purged.events += self.purge_old(until, BATCH_EVENTS, drop_stray_events).await?;
+        let until = now.minus(KEPT_FOR).0;
+        purged.uploads = self.purge_old(until, uploads::BATCH_UPLOADS, uploads::drop_old).await?;
         Ok(purged)
     }
 
     async fn purge_old(
         &self,
         until: i64,
+        batch: usize,
         step: fn(&mut Tx<'_>, i64) -> Result<usize, Fault>,
     ) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
             let now_removed = self.writer().ask(0, move |tx| step(tx, until)).await?;
             removed += now_removed as u64;
-            if now_removed < BATCH_EVENTS {
+            if now_removed < batch {
                 return Ok(removed);
             }
         }

@@ -12,6 +12,9 @@
 //! | `events` | the feed; `cursor` is never used twice | tenant and cursor; `seq` of part 0 and id, once |
 //! | `dead` | dead letters; one taken off keeps its place without its document, so that pages stay put | arrival |
 //! | `holds`, `secrets` | few and small | name |
+//! | `api_keys` | API keys, hashed | id |
+//! | `quotas` | what each tenant was granted in its present windows | tenant |
+//! | `uploads` | large bodies that wait for their submission, and offers of a place for one | id |
 //! | `marks` | how far something has come: `keys`, `spool`; the highest `rows` and `events` ever removed | name |
 //!
 //! Documents are JSON and not a compact format: rows have tagged enums and fields left out when empty, which only
@@ -36,7 +39,7 @@ const READER_CACHE_KIB: u32 = 1024;
 const LOCK_WAIT_MS: u64 = 5_000;
 
 /// Each makes version n + 1 out of version n.
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
 CREATE TABLE rows (
@@ -121,6 +124,21 @@ CREATE TABLE dead (
 CREATE TABLE holds (id TEXT PRIMARY KEY, doc BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, octets BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE marks (name TEXT PRIMARY KEY, at INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+const VERSION_2: &str = "
+CREATE TABLE api_keys (id TEXT PRIMARY KEY, tenant TEXT, doc BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE quotas (tenant TEXT PRIMARY KEY, doc BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE uploads (
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL,
+    token_hash BLOB NOT NULL,
+    octets INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    closes INTEGER NOT NULL,
+    body BLOB
+);
+CREATE INDEX uploads_by_age ON uploads (at);
 ";
 
 /// Makes a connection the writer's: WAL, every commit synced, checkpoints only when asked for.

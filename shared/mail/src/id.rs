@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Lower-case base 32 without letters that look like digits (Crockford), 5 bits a character.
-fn base32() -> Encoding {
+pub(crate) fn base32() -> Encoding {
     static ENCODING: std::sync::OnceLock<Encoding> = std::sync::OnceLock::new();
     ENCODING
         .get_or_init(|| {
@@ -113,6 +113,17 @@ opaque_id!(
     /// One event; derived, so that a replay repeats it.
     EventId,
     "evt_"
+);
+
+opaque_id!(
+    /// The public half of an API key, 26 characters; lists and logs name a key by it.
+    KeyId,
+    ""
+);
+opaque_id!(
+    /// One body that is uploaded apart from its submission, `upl_` and 26 characters.
+    UploadId,
+    "upl_"
 );
 
 /// One row of the ledger: a message and the number of its part. Part 0 is the head, or the only part.

@@ -4,6 +4,7 @@
 //! values. Everything that is parsed here is parsed once, at the edge; the types carry the proof onward.
 
 pub mod address;
+pub mod api_key;
 pub mod domain;
 pub mod id;
 pub mod lane;
@@ -12,8 +13,9 @@ pub mod reply;
 pub mod time;
 
 pub use address::{Address, AddressError, Mailbox, ReversePath};
+pub use api_key::ApiKey;
 pub use domain::{Domain, DomainError};
-pub use id::{EventId, JobId, MessageId, PartKey, Tenant};
+pub use id::{EventId, JobId, KeyId, MessageId, PartKey, Tenant, UploadId};
 pub use lane::Lane;
 pub use reply::{Enhanced, Reply, Stage};
 pub use time::Timestamp;

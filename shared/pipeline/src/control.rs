@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use posthaste_mail::{Address, MessageId, Tenant};
+use posthaste_mail::{Address, JobId, MessageId, Tenant};
 
 use crate::ambient::Ambient;
-use crate::effect::{Step, Suppression};
+use crate::effect::{DeadLetter, Step, Suppression};
 use crate::machine::{
     CancelStep, Retry, RetryRefused, cancel as cancel_row, cancel_absent, retry_now as retry_row, told_of,
 };
@@ -21,6 +21,9 @@ pub enum ControlError {
     /// There is no such message of this tenant.
     #[error("there is no message {0}")]
     NotFound(MessageId),
+    /// There is no such job among the dead letters.
+    #[error("there is no dead letter {0}")]
+    NoDeadLetter(JobId),
     /// It cannot be tried now.
     #[error(transparent)]
     Refused(#[from] RetryRefused),
@@ -145,29 +148,78 @@ pub async fn retry_now(
 ) -> Result<usize, ControlError> {
     for _ in 0..CONTENTION_MAX {
         let rows = stores.ledger.message(tenant, id).await?;
-        let Some(first) = rows.first() else { return Err(ControlError::NotFound(id.clone())) };
-        let (realm, lane, now) = (first.facts.realm, first.facts.lane, ambient.now());
-        let addresses: Vec<Address> =
-            rows.iter().flat_map(|row| &row.recipients).map(|r| r.address.clone()).collect();
-        let entries = stores.suppressions.check(tenant, &addresses).await?;
-        let applies = |entry: &Suppression| obeys(realm, entry.realm) && entry.applies(lane, now);
-        let barred: HashSet<Address> =
-            entries.into_iter().flatten().filter(applies).map(|entry| entry.address).collect();
-        let is_barred = |address: &Address| {
-            barred.iter().any(|barred| barred == address || barred.folded() == address.folded())
-        };
-        let mut steps = Vec::new();
-        for row in &rows {
-            match retry_row(row, &is_barred, now, ambient.job_id())? {
-                Retry::Now(step) => steps.push(step),
-                Retry::Nothing => {}
-            }
+        if rows.is_empty() {
+            return Err(ControlError::NotFound(id.clone()));
         }
-        let tried = steps.iter().map(|step| step.row.open_recipients().count().max(1)).sum();
-        let applied = stores.ledger.apply(steps).await?;
-        if applied.iter().all(|applied| *applied == Applied::Yes) {
+        if let Some(tried) = try_again(ambient, stores, tenant, &rows).await? {
             return Ok(tried);
         }
     }
     Err(ControlError::Busy)
+}
+
+/// What putting a dead letter back comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redriven {
+    /// It is tried again now, for so many recipients.
+    Queued(usize),
+    /// Its recipients were delivered to meanwhile.
+    Delivered,
+    /// Its row is past its retention: there is nothing left to try.
+    Gone,
+}
+
+/// Tries the row of a dead letter again now, as if its caller had asked, and takes the letter off the list. A letter
+/// whose row is being sent, or has a suppressed recipient, stays there.
+pub async fn redrive(
+    ambient: &Ambient,
+    stores: &Stores,
+    job: &JobId,
+) -> Result<(DeadLetter, Redriven), ControlError> {
+    let letter = stores.dead_letters.get(job).await?;
+    let letter = letter.ok_or_else(|| ControlError::NoDeadLetter(job.clone()))?;
+    for _ in 0..CONTENTION_MAX {
+        let mut rows = stores.ledger.message(&letter.tenant, &letter.key.message).await?;
+        rows.retain(|row| row.key == letter.key);
+        let outcome = match try_again(ambient, stores, &letter.tenant, &rows).await? {
+            _ if rows.is_empty() => Redriven::Gone,
+            Some(0) => Redriven::Delivered,
+            Some(tried) => Redriven::Queued(tried),
+            None => continue,
+        };
+        // Only then: a letter that is put back twice is one more try, one that is lost is none.
+        stores.dead_letters.remove(job).await?;
+        return Ok((letter, outcome));
+    }
+    Err(ControlError::Busy)
+}
+
+/// Tries rows of one message again; how many recipients are tried, or nothing where another writer came first.
+async fn try_again(
+    ambient: &Ambient,
+    stores: &Stores,
+    tenant: &Tenant,
+    rows: &[Row],
+) -> Result<Option<usize>, ControlError> {
+    let Some(first) = rows.first() else { return Ok(Some(0)) };
+    let (realm, lane, now) = (first.facts.realm, first.facts.lane, ambient.now());
+    let addresses: Vec<Address> =
+        rows.iter().flat_map(|row| &row.recipients).map(|r| r.address.clone()).collect();
+    let entries = stores.suppressions.check(tenant, &addresses).await?;
+    let applies = |entry: &Suppression| obeys(realm, entry.realm) && entry.applies(lane, now);
+    let barred: HashSet<Address> =
+        entries.into_iter().flatten().filter(applies).map(|entry| entry.address).collect();
+    let is_barred = |address: &Address| {
+        barred.iter().any(|barred| barred == address || barred.folded() == address.folded())
+    };
+    let mut steps = Vec::new();
+    for row in rows {
+        match retry_row(row, &is_barred, now, ambient.job_id())? {
+            Retry::Now(step) => steps.push(step),
+            Retry::Nothing => {}
+        }
+    }
+    let tried = steps.iter().map(|step| step.row.open_recipients().count().max(1)).sum();
+    let applied = stores.ledger.apply(steps).await?;
+    Ok(applied.iter().all(|applied| *applied == Applied::Yes).then_some(tried))
 }

@@ -3,6 +3,7 @@
 //! No AWS and no SQL here, and no HTTP. Decisions are pure ([`machine`]); stores keep what they are given
 //! ([`stores`]); the clock, randomness and the network come in as traits.
 
+pub mod access;
 pub mod ambient;
 pub mod clock;
 pub mod control;
@@ -13,4 +14,5 @@ pub mod machine;
 pub mod row;
 pub mod spool;
 pub mod stores;
+pub mod upload;
 pub mod view;

@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use posthaste_mail::{Address, Domain, JobId, MessageId, Tenant, Timestamp};
+use posthaste_mail::{Address, Domain, JobId, KeyId, MessageId, Tenant, Timestamp, UploadId};
+use posthaste_policy::QuotaLimits;
 use serde::Serialize;
 
+use crate::access::{KeyRecord, Taken};
 use crate::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use crate::row::{Job, Realm, Row, RowKey};
+use crate::upload::{UploadOffer, UploadReceived, UploadWay};
 
 /// Why a store did not do what it was asked. Never the fault of what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -209,8 +212,75 @@ pub trait Feed: Send + Sync {
 pub trait DeadLetters: Send + Sync {
     /// A page, oldest first.
     async fn list(&self, after: Option<&JobId>, limit: usize) -> Result<Vec<DeadLetter>, StoreError>;
+    /// One that is on the list.
+    async fn get(&self, id: &JobId) -> Result<Option<DeadLetter>, StoreError>;
     /// Takes one off the list.
     async fn remove(&self, id: &JobId) -> Result<(), StoreError>;
+}
+
+/// API keys, hashed. There are few; whoever asks often keeps what it learnt for a while ([`crate::access::Keyring`]).
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// The key of this id, as it is now (consistent); none if there never was one or it is revoked.
+    async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
+    /// Puts a key; the same again is one key.
+    async fn put(&self, key: KeyRecord) -> Result<(), StoreError>;
+    /// A page in the order of ids, after an id; of one tenant, or of all tenants and the operators.
+    async fn list(
+        &self,
+        of: Option<&Tenant>,
+        after: Option<&KeyId>,
+        limit: usize,
+    ) -> Result<Vec<KeyRecord>, StoreError>;
+    /// Removes a key for good, if it is one of this tenant (none: whosever it is); says whether it was there.
+    async fn revoke(&self, of: Option<&Tenant>, id: &KeyId) -> Result<bool, StoreError>;
+}
+
+/// Counts what tenants submit.
+#[async_trait]
+pub trait Quotas: Send + Sync {
+    /// Grants so many recipients whole or not at all, in one atomic write: as
+    /// [`posthaste_policy::quota::Counted::grant`] says. What is granted is never more than the limits, however many
+    /// ask at once; an answer that is lost stays counted.
+    async fn take(
+        &self,
+        tenant: &Tenant,
+        recipients: u64,
+        now: Timestamp,
+        limits: &QuotaLimits,
+    ) -> Result<Taken, StoreError>;
+}
+
+/// Large bodies that come in apart from the request that submits them. Each is written once, belongs to a tenant, and
+/// is kept for [`crate::upload::KEPT_FOR`], whether it is submitted or not.
+#[async_trait]
+pub trait Uploads: Send + Sync {
+    /// Says where a body may be put until the offer closes.
+    async fn offer(&self, offer: &UploadOffer) -> Result<UploadWay, StoreError>;
+    /// For bodies that come to us ([`UploadWay::Here`]): how many octets are expected; none where the id and the token
+    /// do not belong together, or the offer is closed. Elsewhere there are no such bodies.
+    async fn expected(
+        &self,
+        _id: &UploadId,
+        _token: &str,
+        _now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+    /// Takes such a body in, once.
+    async fn receive(
+        &self,
+        _id: &UploadId,
+        _token: &str,
+        _now: Timestamp,
+        _body: Bytes,
+    ) -> Result<UploadReceived, StoreError> {
+        Ok(UploadReceived::Unknown)
+    }
+    /// Octets of a body that is there; none if it is not, or is another tenant's.
+    async fn size(&self, tenant: &Tenant, id: &UploadId) -> Result<Option<u64>, StoreError>;
+    /// The whole body; none as for [`Uploads::size`].
+    async fn open(&self, tenant: &Tenant, id: &UploadId) -> Result<Option<Bytes>, StoreError>;
 }
 
 /// Holds and secrets: what is read often, changes rarely, and must be seen soon.
@@ -275,6 +345,12 @@ pub struct Stores {
     pub dead_letters: Arc<dyn DeadLetters>,
     /// Holds and secrets.
     pub controls: Arc<dyn Controls>,
+    /// API keys.
+    pub directory: Arc<dyn Directory>,
+    /// What tenants have submitted.
+    pub quotas: Arc<dyn Quotas>,
+    /// Large bodies on their way in.
+    pub uploads: Arc<dyn Uploads>,
 }
 
 /// The realm whose suppressions a message obeys: the sandbox obeys both lists, so that one can be tried there.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::classify::UserRule;
 use crate::limits::Place;
 use crate::names::named;
+use crate::quota::Quota;
 use crate::retry::RetryPolicy;
 use crate::span::DAY;
 use crate::tls::TlsMode;
@@ -48,6 +49,8 @@ pub struct Policy {
     pub retention: Retention,
     /// `[limits]`.
     pub size: SizeLimits,
+    /// `[quota]`.
+    pub quota: Quota,
     /// `[sandbox]`.
     pub sandbox: Sandbox,
     pub(crate) retry: [RetryPolicy; 2],
@@ -212,6 +215,7 @@ impl Default for Policy {
             suppression: SuppressionPolicy::default(),
             retention: Retention { ledger: DAY * 30, spool: DAY * 7, events: DAY * 30 },
             size: SizeLimits { message_bytes: 40_000_000, recipients: 1_000 },
+            quota: Quota::default(),
             sandbox: Sandbox::default(),
             retry: [RetryPolicy::default(), RetryPolicy::default()],
         }

@@ -10,13 +10,14 @@ use crate::classify::{CodePattern, EnhancedPattern, Rule};
 use crate::file::{
     AddressFamily, Egress, EgressName, Matches, Policy, Route, RouteMatch, Shaping, Smarthost, Tls,
 };
+use crate::quota::{Quota, QuotaLimits};
 use crate::retry::RetryPolicy;
 use crate::section::{Notes, Problem, Section};
 use crate::site::SiteName;
 use crate::tls::TlsMode;
 use crate::values::{
-    address, code_text, count, domain, name, one_of, pattern, port, positive, rate, server, share, smarthost,
-    some_span, span, suffix, switch, text, tls_mode, whole,
+    address, bound, code_text, count, domain, name, one_of, pattern, port, positive, rate, server, share,
+    smarthost, some_span, span, suffix, switch, tenant, text, tls_mode, whole,
 };
 use crate::verdict::{Action, Category, RuleName, Scope, Suppress};
 
@@ -55,7 +56,7 @@ impl Policy {
 /// Every key there is, by reading a file that has none of them: for the test of the reference.
 #[cfg(test)]
 pub(crate) fn keys() -> Vec<&'static str> {
-    let text = "shaping = [{ match = {} }]\nroute = [{ match = {} }]\negress = [{}]\nverdict = [{}]";
+    let text = "shaping = [{ match = {} }]\nroute = [{ match = {} }]\negress = [{}]\nverdict = [{}]\nquota.tenant = [{}]";
     let (table, _) = DeTable::parse_recoverable(text);
     let notes = Notes::new(text);
     read(Section::root(table.get_ref(), &notes));
@@ -113,6 +114,7 @@ fn read(mut root: Section<'_, '_>) -> (Policy, Positions) {
     auth.done();
 
     read_keeping(&mut root, &mut policy);
+    policy.quota = read_quota(root.table("quota"));
     let mut sandbox = root.table("sandbox");
     sandbox.set("all", &mut policy.sandbox.all, switch);
     sandbox.done();
@@ -304,6 +306,41 @@ fn read_verdict(n: usize, mut section: Section<'_, '_>) -> Option<Rule> {
         action,
         suppress,
     })
+}
+
+/// `[quota]`, then each tenant's own over it.
+fn read_quota(mut section: Section<'_, '_>) -> Quota {
+    let mut quota = Quota::default();
+    read_quota_keys(&mut section, &mut quota.each);
+    for mut own in section.tables("tenant") {
+        let name = own.get("name", tenant);
+        if name.is_none() && !own.mentions("name") {
+            own.problem("", "has no name: write name = \"acme\"");
+        }
+        let mut limits = quota.each;
+        read_quota_keys(&mut own, &mut limits);
+        if let Some(name) = name
+            && quota.tenants.insert(name, limits).is_some()
+        {
+            own.problem("name", "stands here a second time: write one [[quota.tenant]] for each tenant");
+        }
+        own.done();
+    }
+    section.done();
+    quota
+}
+
+fn read_quota_keys(section: &mut Section<'_, '_>, limits: &mut QuotaLimits) {
+    section.set("recipients_per_minute", &mut limits.per_minute, bound);
+    section.set("recipients_per_day", &mut limits.per_day, bound);
+    let written =
+        ["recipients_per_day", "recipients_per_minute"].into_iter().find(|key| section.mentions(key));
+    if let (Some(key), Some(minute), Some(day)) = (written, limits.per_minute, limits.per_day)
+        && day < minute
+    {
+        section
+            .problem(key, format!("{day} a day are fewer than {minute} a minute: that one can never hold"));
+    }
 }
 
 /// `[suppression]`, `[retention]`, `[limits]`.

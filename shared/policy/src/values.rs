@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use posthaste_mail::Domain;
+use posthaste_mail::{Domain, Tenant};
 use toml::de::DeValue;
 
 use crate::classify::build_user;
@@ -54,6 +54,26 @@ pub(crate) fn count(value: &DeValue<'_>) -> Read<u32> {
         .ok()
         .filter(|n| *n <= 1_000_000)
         .ok_or_else(|| format!("{number} is out of range: 1 to 1000000"))
+}
+
+/// A bound that may be lifted.
+pub(crate) fn bound(value: &DeValue<'_>) -> Read<Option<u64>> {
+    if value.as_str() == Some("unlimited") {
+        return Ok(None);
+    }
+    if value.is_str() {
+        return Err("is a whole number or \"unlimited\"".to_owned());
+    }
+    // Stores count in signed numbers.
+    match whole(value).and_then(positive)? {
+        number if i64::try_from(number).is_ok() => Ok(Some(number)),
+        number => Err(format!("{number} is out of range: write \"unlimited\"")),
+    }
+}
+
+pub(crate) fn tenant(value: &DeValue<'_>) -> Read<Tenant> {
+    let name = text(value)?;
+    Tenant::parse(name).ok_or_else(|| format!("`{name}` is no tenant: 1 to 64 of a-z, 0-9, `-` and `_`"))
 }
 
 pub(crate) fn port(value: &DeValue<'_>) -> Read<u16> {

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use posthaste_aws::{Aws, Clients, Names, Options};
 use posthaste_mail::{Lane, Timestamp};
 use posthaste_pipeline::ambient::{Ambient, Clock, PolicyInForce, SystemChance};
 use posthaste_pipeline::row::Job;
 use posthaste_pipeline::stores::StoreError;
+use posthaste_pipeline::upload::{UploadOffer, UploadReceived, UploadWay};
 use posthaste_policy::Policy;
 use tokio::sync::Mutex;
 
 use super::make::at;
-use super::{Delivered, Deliveries, Queue, Subject};
+use super::{Delivered, Deliveries, Putter, Queue, Subject};
 
 /// The cases' times are over when the store looks at its clock: nothing is delayed by the queue itself, and the time
 /// of a case says what is due.
@@ -98,6 +100,35 @@ impl Queue for AwsQueue {
     }
 }
 
+/// Puts bodies at the URLs that were signed for them.
+struct AtUrl(reqwest::Client);
+
+#[async_trait]
+impl Putter for AtUrl {
+    async fn put(
+        &self,
+        offer: &UploadOffer,
+        way: &UploadWay,
+        body: Bytes,
+    ) -> Result<UploadReceived, StoreError> {
+        let UploadWay::Url { url, headers } = way else { panic!("no URL was signed: {way:?}") };
+        // The length is signed, and what does not have it is refused by who checks signatures; emulators do not.
+        if body.len() as u64 != offer.octets {
+            let signed = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            assert_eq!(signed.map(|(_, value)| value.as_str()), Some(offer.octets.to_string().as_str()));
+            return Ok(UploadReceived::WrongSize);
+        }
+        let put = headers.iter().fold(self.0.put(url), |put, (name, value)| put.header(name, value));
+        let answer =
+            put.body(body).send().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        match answer.status().as_u16() {
+            200 => Ok(UploadReceived::Stored),
+            412 => Ok(UploadReceived::ThereBefore),
+            other => panic!("an upload was answered {other}"),
+        }
+    }
+}
+
 /// A new store; none, and a word why, where no endpoint is named.
 pub async fn fresh() -> Option<Subject> {
     let named = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
@@ -118,5 +149,6 @@ pub async fn fresh() -> Option<Subject> {
     };
     let aws = Aws::new(clients, names, ambient, Options { feed_settles_within: Duration::ZERO });
     let queue = AwsQueue { aws: aws.clone(), held: Mutex::default() };
-    Some(Subject { stores: aws.stores(), queue: Arc::new(queue), deliveries: Deliveries::Once })
+    let putter = Arc::new(AtUrl(reqwest::Client::new()));
+    Some(Subject { stores: aws.stores(), queue: Arc::new(queue), deliveries: Deliveries::Once, putter })
 }

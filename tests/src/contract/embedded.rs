@@ -10,16 +10,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use posthaste_embedded::{Embedded, OpenError, Options, Purged, Received};
-use posthaste_mail::{Lane, Tenant, Timestamp};
+use posthaste_mail::{Lane, Tenant, Timestamp, UploadId};
 use posthaste_pipeline::effect::{Effect, Step};
 use posthaste_pipeline::row::{End, Job, Outcome, Row, State};
-use posthaste_pipeline::stores::{Accepted, Applied, SearchBy, StoreError};
+use posthaste_pipeline::stores::{Accepted, Applied, SearchBy, StoreError, Stores};
 use posthaste_pipeline::stores::{Intake, Ledger, Search, Spool};
+use posthaste_pipeline::upload::{KEPT_FOR, OPEN_FOR, UploadOffer, UploadReceived, UploadWay};
 use tempfile::TempDir;
 
 use super::make::{self, at, job_id, plain, submission};
-use super::{Delivered, Deliveries, Queue, Subject, accept_new, again, drain, drive, read};
+use super::{Delivered, Deliveries, Putter, Queue, Subject, accept_new, again, drain, drive, read};
 
 /// The embedded store's queue, with receipts by number.
 pub struct EmbeddedQueue {
@@ -58,10 +60,28 @@ impl Queue for EmbeddedQueue {
     }
 }
 
+/// Puts bodies straight into the stores that take them.
+pub struct StraightIn(pub Stores);
+
+#[async_trait]
+impl Putter for StraightIn {
+    async fn put(
+        &self,
+        offer: &UploadOffer,
+        way: &UploadWay,
+        body: Bytes,
+    ) -> Result<UploadReceived, StoreError> {
+        assert_eq!(*way, UploadWay::Here);
+        self.0.uploads.receive(&offer.id, &offer.token, offer.opened_at, body).await
+    }
+}
+
 /// A store as a subject.
 pub fn subject_of(store: &Embedded) -> Subject {
     let queue = EmbeddedQueue { store: store.clone(), last: AtomicU64::new(0), out: Mutex::default() };
-    Subject { stores: store.stores(), queue: Arc::new(queue), deliveries: Deliveries::Once }
+    let stores = store.stores();
+    let putter = Arc::new(StraightIn(stores.clone()));
+    Subject { stores, queue: Arc::new(queue), deliveries: Deliveries::Once, putter }
 }
 
 /// A directory in memory where there is one: no case here takes the power away, and each waits for many a sync.
@@ -253,6 +273,37 @@ async fn accept_for_ever(directory: &Path) {
         });
     }
     clients.join_all().await;
+}
+
+/// A body that was uploaded, and an offer that nobody took, go when their time is over.
+pub async fn old_uploads_go() {
+    let directory = temporary();
+    let store = open(directory.path());
+    let stores = store.stores();
+    let offer = |name: &str, opened_at: Timestamp| UploadOffer {
+        tenant: Tenant::default_tenant(),
+        id: UploadId::derived(&[name.as_bytes()]),
+        octets: 1,
+        token: name.to_owned(),
+        opened_at,
+        closes_at: opened_at.plus(OPEN_FOR),
+    };
+    let old: Vec<UploadOffer> = (0..10).map(|n| offer(&format!("old {n}"), at(0))).collect();
+    let new = offer("new", at(1));
+    for offer in old.iter().chain([&new]) {
+        stores.uploads.offer(offer).await.unwrap();
+        let put = stores.uploads.receive(&offer.id, &offer.token, offer.opened_at, Bytes::from_static(b"x"));
+        assert_eq!(put.await.unwrap(), UploadReceived::Stored);
+    }
+    let keep = Duration::from_secs(86_400);
+    let purged = store.purge(make::T0.plus(KEPT_FOR), keep, keep).await.unwrap();
+    assert_eq!(purged, Purged { uploads: 10, ..Purged::default() });
+    assert_eq!(stores.uploads.size(&old[0].tenant, &old[0].id).await.unwrap(), None);
+    assert_eq!(stores.uploads.size(&new.tenant, &new.id).await.unwrap(), Some(1));
+    // An offer has its time, too.
+    let late = offer("late", at(0));
+    stores.uploads.offer(&late).await.unwrap();
+    assert_eq!(stores.uploads.expected(&late.id, &late.token, late.closes_at).await.unwrap(), None);
 }
 
 /// Old messages go, octets before rows, and only when every part is final; numbers are never used again.

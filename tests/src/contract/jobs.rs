@@ -12,7 +12,7 @@ use super::{Delivered, Deliveries, Subject, accept_new, again, drain, drive, per
 
 /// Jobs come when they are due, longest due first, each in its lane.
 pub async fn jobs_come_when_they_are_due(subject: &Subject) {
-    let Subject { stores, queue, deliveries } = subject;
+    let Subject { stores, queue, deliveries, .. } = subject;
     let jobs: Vec<Job> = [30, 10, 20, 0, 40].map(|due| make::job(&format!("job {due}"), at(due))).to_vec();
     again(|| stores.later.put(jobs.clone())).await;
     let bulk = Job { lane: Lane::Bulk, ..make::job("bulk", at(0)) };
@@ -59,7 +59,7 @@ pub async fn a_kept_job_comes_again(subject: &Subject) {
 
 /// Many jobs, more than are looked at in one go, all come; copies of one job are acknowledged each for itself.
 pub async fn every_job_comes(subject: &Subject) {
-    let Subject { stores, queue, deliveries } = subject;
+    let Subject { stores, queue, deliveries, .. } = subject;
     let jobs: Vec<Job> = (0..120).map(|n| make::job(&format!("job {n}"), at(n % 7))).collect();
     // Few at a time: on a bad day a long batch is never done without a crash.
     for some in jobs.chunks(5) {

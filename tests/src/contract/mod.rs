@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+pub mod access;
 pub mod aws;
 pub mod delivering;
 pub mod effects;
@@ -21,10 +22,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use posthaste_mail::{Lane, Timestamp};
 use posthaste_pipeline::effect::{Effect, Step};
 use posthaste_pipeline::row::{Job, Row, RowKey};
 use posthaste_pipeline::stores::{Acceptance, Accepted, Applied, StoreError, Stores};
+use posthaste_pipeline::upload::{UploadOffer, UploadReceived, UploadWay};
 
 /// A store under test.
 #[derive(Clone)]
@@ -35,6 +38,20 @@ pub struct Subject {
     pub queue: Arc<dyn Queue>,
     /// How often it gives a job.
     pub deliveries: Deliveries,
+    /// Puts bodies where it offered a place.
+    pub putter: Arc<dyn Putter>,
+}
+
+/// Puts a body as whoever was offered a place for it: over HTTP, or straight into a store that takes it itself.
+#[async_trait]
+pub trait Putter: Send + Sync {
+    /// Puts it; the same again may be said to be there.
+    async fn put(
+        &self,
+        offer: &UploadOffer,
+        way: &UploadWay,
+        body: Bytes,
+    ) -> Result<UploadReceived, StoreError>;
 }
 
 /// How often a queue gives one job that is acknowledged.

@@ -6,6 +6,9 @@
 //! All chance comes from one seed. Tasks run side by side, so the same seed is the same kind of day, not the same
 //! second of it.
 
+mod access;
+mod queue;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use posthaste_mail::{Address, JobId, Lane, MessageId, Tenant, Timestamp};
+use posthaste_mail::{Address, JobId, MessageId, Tenant, Timestamp};
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use posthaste_pipeline::row::{Job, Row, RowKey};
 use posthaste_pipeline::stores::{
@@ -21,7 +24,8 @@ use posthaste_pipeline::stores::{
     Spool, StoreError, Stores, Suppressions, WaitingGroup,
 };
 
-use super::{Delivered, Deliveries, Queue, Subject};
+use self::access::Unsure;
+use super::{Deliveries, Queue, Subject};
 
 /// How long somebody may have a job before it is given to another.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -107,8 +111,12 @@ pub fn shimmed(subject: &Subject, seed: u64) -> Subject {
         feed: shim.clone(),
         dead_letters: shim.clone(),
         controls: shim.clone(),
+        directory: shim.clone(),
+        quotas: shim.clone(),
+        uploads: shim.clone(),
     };
-    Subject { stores, queue: shim, deliveries: Deliveries::AtLeastOnce }
+    let putter = Arc::new(Unsure { shim: shim.clone(), inner: subject.putter.clone() });
+    Subject { stores, queue: shim, deliveries: Deliveries::AtLeastOnce, putter }
 }
 
 impl Shim {
@@ -304,6 +312,10 @@ impl DeadLetters for Shim {
         self.whole(self.inner.dead_letters.list(after, limit)).await
     }
 
+    async fn get(&self, id: &JobId) -> Result<Option<DeadLetter>, StoreError> {
+        self.whole(self.inner.dead_letters.get(id)).await
+    }
+
     async fn remove(&self, id: &JobId) -> Result<(), StoreError> {
         self.whole(self.inner.dead_letters.remove(id)).await
     }
@@ -325,83 +337,5 @@ impl Controls for Shim {
 
     async fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
         self.whole(self.inner.controls.secret(name, fresh)).await
-    }
-}
-
-impl Handed {
-    fn give(&mut self, job: Job, inner: Option<u64>, since: Timestamp) -> Delivered {
-        self.last += 1;
-        self.out.insert(self.last, Out { job: job.clone(), inner, since });
-        Delivered { receipt: self.last, job }
-    }
-
-    /// Deliveries that nobody answered for, and copies whose time has come.
-    fn given_up(&mut self, lane: Lane, now: Timestamp) -> Vec<(Job, Option<u64>)> {
-        let late: Vec<u64> = self
-            .out
-            .iter()
-            .filter(|(_, out)| out.job.lane == lane && out.since.plus(PATIENCE) <= now)
-            .map(|(receipt, _)| *receipt)
-            .collect();
-        let mut given_up: Vec<_> = late
-            .into_iter()
-            .filter_map(|receipt| self.out.remove(&receipt))
-            .map(|out| (out.job, out.inner))
-            .collect();
-        let (come, later) = std::mem::take(&mut self.again)
-            .into_iter()
-            .partition(|(from, job)| *from <= now && job.lane == lane);
-        self.again = later;
-        let come: Vec<(Timestamp, Job)> = come;
-        given_up.extend(come.into_iter().map(|(_, job)| (job, None)));
-        given_up
-    }
-}
-
-#[async_trait]
-impl Queue for Shim {
-    async fn receive(&self, lane: Lane, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
-        self.between("before jobs").await?;
-        let fresh = self.queue.receive(lane, now, limit).await?;
-        let mut handed = self.handed.lock().unwrap();
-        let mut jobs = handed.given_up(lane, now);
-        for Delivered { receipt, job } in fresh {
-            if self.dice.one_in(6) {
-                jobs.push((job.clone(), None));
-            }
-            jobs.push((job, Some(receipt)));
-        }
-        let order = self.dice.order(jobs.len());
-        Ok(order.into_iter().map(|n| handed.give(jobs[n].0.clone(), jobs[n].1, now)).collect())
-    }
-
-    async fn ack(&self, receipt: u64) -> Result<(), StoreError> {
-        self.between("before an acknowledgement").await?;
-        let (inner, job, since) = {
-            let handed = self.handed.lock().unwrap();
-            let Some(out) = handed.out.get(&receipt) else { return Ok(()) };
-            (out.inner, out.job.clone(), out.since)
-        };
-        if let Some(inner) = inner {
-            self.queue.ack(inner).await?;
-        }
-        {
-            let mut handed = self.handed.lock().unwrap();
-            handed.out.remove(&receipt);
-            if self.dice.one_in(9) {
-                handed.again.push((since, job));
-            }
-        }
-        self.between("before the answer").await
-    }
-
-    async fn keep(&self, receipt: u64, until: Timestamp) -> Result<(), StoreError> {
-        self.between("before keeping").await?;
-        let Some(out) = self.handed.lock().unwrap().out.remove(&receipt) else { return Ok(()) };
-        match out.inner {
-            Some(inner) => self.queue.keep(inner, until).await?,
-            None => self.handed.lock().unwrap().again.push((until, out.job)),
-        }
-        self.between("before the answer").await
     }
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use posthaste_mail::{Address, JobId, MessageId, Tenant, Timestamp};
+use posthaste_mail::{Address, JobId, KeyId, MessageId, Tenant, Timestamp, UploadId};
+use posthaste_pipeline::access::{KeyRecord, Taken};
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use posthaste_pipeline::row::{Job, Promise, Row, RowKey, State};
 use posthaste_pipeline::stores::{
-    Acceptance, Accepted, Applied, Controls, DeadLetters, Feed, Found, Hold, Intake, Later, Ledger, Search,
-    Spool, StoreError, Stores, Suppressions, WaitingGroup,
+    Acceptance, Accepted, Applied, Controls, DeadLetters, Directory, Feed, Found, Hold, Intake, Later,
+    Ledger, Quotas, Search, Spool, StoreError, Stores, Suppressions, Uploads, WaitingGroup,
 };
+use posthaste_pipeline::upload::{UploadOffer, UploadWay};
+use posthaste_policy::QuotaLimits;
 
 use super::store::Hand;
 
@@ -25,7 +28,10 @@ impl Hand {
             suppressions: all.clone(),
             feed: all.clone(),
             dead_letters: all.clone(),
-            controls: all,
+            controls: all.clone(),
+            directory: all.clone(),
+            quotas: all.clone(),
+            uploads: all,
         }
     }
 }
@@ -186,8 +192,61 @@ impl DeadLetters for Hand {
         Ok(Vec::new())
     }
 
+    async fn get(&self, _: &JobId) -> Result<Option<DeadLetter>, StoreError> {
+        Ok(None)
+    }
+
     async fn remove(&self, _: &JobId) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+/// Nobody asks for a key here.
+#[async_trait]
+impl Directory for Hand {
+    async fn find(&self, _: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(None)
+    }
+
+    async fn put(&self, _: KeyRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        _: Option<&Tenant>,
+        _: Option<&KeyId>,
+        _: usize,
+    ) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn revoke(&self, _: Option<&Tenant>, _: &KeyId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+/// Everybody may send as much as they like.
+#[async_trait]
+impl Quotas for Hand {
+    async fn take(&self, _: &Tenant, _: u64, _: Timestamp, _: &QuotaLimits) -> Result<Taken, StoreError> {
+        Ok(Taken::Granted)
+    }
+}
+
+/// Nothing is uploaded.
+#[async_trait]
+impl Uploads for Hand {
+    async fn offer(&self, _: &UploadOffer) -> Result<UploadWay, StoreError> {
+        Ok(UploadWay::Here)
+    }
+
+    async fn size(&self, _: &Tenant, _: &UploadId) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn open(&self, _: &Tenant, _: &UploadId) -> Result<Option<Bytes>, StoreError> {
+        Ok(None)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::client::{Api, Body, segment};
 use crate::commands::select::text;
 use crate::commands::trace;
 use crate::failure::{Failure, Outcome};
-use crate::host::{Host, Setup, stop_asked};
+use crate::host::{Access, Host, Setup, stop_asked};
 use crate::log::{self, LogForm};
 use crate::screen::{Form, Output, print_json};
 
@@ -71,8 +71,15 @@ async fn play(form: Form) -> Outcome {
     let policy = Policy::parse(POLICY).map_err(|problems| Failure::failed(format!("{problems:?}")))?;
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let state = directory.path().to_owned();
-    let host =
-        Host::start(Setup { policy, policy_file: None, http: free, sandbox_smtp: free, state }).await?;
+    let host = Host::start(Setup {
+        policy,
+        policy_file: None,
+        http: free,
+        access: Access::Open,
+        sandbox_smtp: free,
+        state,
+    })
+    .await?;
     let api = Api::local(host.http())?;
     let mut stage = Stage::open(form, &host)?;
     let played = tokio::time::timeout(TIME_MAX, act(&api, &mut stage)).await;

@@ -5,9 +5,11 @@
 
 mod letter;
 mod mime;
+mod quota;
 mod raw;
 mod refusal;
 mod request;
+mod upload;
 mod wishes;
 
 use std::collections::HashSet;
@@ -28,6 +30,7 @@ pub use refusal::{FieldError, Findings, Refusal};
 pub use request::{
     AttachmentRequest, BATCH_MAX, BatchRequest, HeaderPairs, MailRequest, OneOrMany, read_json,
 };
+pub use upload::UploadRequest;
 
 use letter::Letter;
 use wishes::{Wishes, Written};
@@ -122,9 +125,8 @@ pub struct AcceptedMessage {
 
 impl AcceptedMessage {
     fn of(row: &Row) -> Self {
-        let planned = row.parts.iter().map(|part| part.recipients.len()).sum::<usize>();
         let status = if row.facts.send_at.is_some() { "scheduled" } else { "queued" };
-        Self { id: row.key.message.clone(), recipients: row.recipients.len() + planned, status }
+        Self { id: row.key.message.clone(), recipients: quota::recipients(row), status }
     }
 }
 
@@ -136,7 +138,7 @@ pub async fn accept(
     submissions: Vec<Submission>,
 ) -> Vec<Result<AcceptedMessage, Refusal>> {
     let policy = ambient.policy.get();
-    let now = ambient.now();
+    let (now, in_force) = (ambient.now(), policy.clone());
     let heavy = submissions.iter().map(|submission| submission.mail.octets()).sum::<usize>() > HEAVY_OCTETS;
     let given: Vec<(MessageId, JobId, Submission)> = submissions
         .into_iter()
@@ -151,12 +153,16 @@ pub async fn accept(
     let count = given.len();
     let owner = tenant.clone();
     let build = move || -> Vec<Result<Acceptance, Refusal>> {
-        given.into_iter().map(|(id, job, one)| ready(&policy, now, &owner, id, job, one)).collect()
+        given.into_iter().map(|(id, job, one)| ready(&in_force, now, &owner, id, job, one)).collect()
     };
     let built = if heavy { tokio::task::spawn_blocking(build).await.ok() } else { Some(build()) };
     let Some(built) = built else {
         return vec![Err(Refusal::Unavailable); count];
     };
+    let limits = policy.quota.of(tenant);
+    if let Err(refusal) = quota::take(&*stores.quotas, &limits, tenant, now, &built).await {
+        return built.into_iter().map(|one| one.and(Err(refusal.clone()))).collect();
+    }
     store(&*stores.intake, built).await
 }
 

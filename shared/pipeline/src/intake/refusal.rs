@@ -1,6 +1,7 @@
 //! Why a submission is not taken: data that names the field, for whoever has to mend it.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +49,31 @@ pub enum Refusal {
     /// Another request came before under the same idempotency key.
     #[error("another request was made with this Idempotency-Key")]
     Conflict,
+    /// The tenant has submitted as much as it may for now.
+    #[error("the tenant's quota is used up: again in {} s", .wait.as_secs())]
+    OverQuota {
+        /// Until the window that is full has ended.
+        wait: Duration,
+    },
+    /// There is no such upload of this tenant, or nothing was put there.
+    #[error("upload: there is no such upload, or nothing has arrived there")]
+    NoUpload,
     /// Our own store cannot take it now: the same again may work soon.
     #[error("the store cannot take it now")]
     Unavailable,
+}
+
+impl Refusal {
+    /// The same, where what was read stands under `field` of something larger.
+    #[must_use]
+    pub fn within(self, field: &str) -> Self {
+        let Self::Invalid(errors) = self else { return self };
+        let inner = |error: FieldError| match error.field.as_str() {
+            "" => error,
+            own => FieldError { field: format!("{field}.{own}"), ..error },
+        };
+        Self::Invalid(errors.into_iter().map(inner).collect())
+    }
 }
 
 impl From<FieldError> for Refusal {

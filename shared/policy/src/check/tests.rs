@@ -55,7 +55,7 @@ fn each_mistake_is_named_with_its_line_and_the_way_out() {
     check("[mta]\nhostnam = \"a.example\"", "line 2: mta.hostnam: unknown key; did you mean `hostname`?");
     check(
         "[colour]\nx = 1",
-        "line 1: colour: unknown key; known here: mta, egress, dns, smtp, tls, retry, shaping, route, verdict, auth, suppression, retention, limits, sandbox",
+        "line 1: colour: unknown key; known here: mta, egress, dns, smtp, tls, retry, shaping, route, verdict, auth, suppression, retention, limits, quota, sandbox",
     );
     check("[mta]\nhostname = 5", "line 2: mta.hostname: is a text in quotes, not an integer");
     check(
@@ -166,6 +166,18 @@ fn contradictions_are_refused() {
     );
     check("[retention]\nledger = \"1h\"", "line 2: retention.ledger: idempotency keys are kept 24h or more");
     check("[retention]\nspool = \"60d\"", "is longer than ledger");
+    check("[quota]\nrecipients_per_day = 0", "line 2: quota.recipients_per_day: 0 would let nothing through");
+    check("[quota]\nrecipients_per_day = \"many\"", "is a whole number or \"unlimited\"");
+    check(
+        "[quota]\nrecipients_per_minute = 10\nrecipients_per_day = 9",
+        "9 a day are fewer than 10 a minute",
+    );
+    check("[[quota.tenant]]\nname = \"Acme\"", "line 2: quota.tenant[0].name: `Acme` is no tenant");
+    check("[[quota.tenant]]\nrecipients_per_day = 1", "line 1: quota.tenant[0]: has no name");
+    check(
+        "[[quota.tenant]]\nname = \"a\"\n[[quota.tenant]]\nname = \"a\"",
+        "line 4: quota.tenant[1].name: stands here a second time",
+    );
     let route = |rest: &str| format!("[[route]]\nmatch = {{ domain = \"a.example\" }}\n{rest}");
     check(
         &route("smarthost = \"relay.example\""),
@@ -184,6 +196,20 @@ fn contradictions_are_refused() {
     check(&verdict("code = 550\nenhanced = \"4.1.1\""), "can never match");
     check(&verdict("code = \"650\""), "`650` is no code");
     check("[[verdict]]\ntext = \"x\"\ncategory = \"bad\"", "`bad` is none of bad-mailbox");
+}
+
+#[test]
+fn a_tenants_quota_says_only_what_differs() {
+    let text = "[quota]\nrecipients_per_minute = 100\nrecipients_per_day = 1_000\n
+        [[quota.tenant]]\nname = \"acme\"\nrecipients_per_day = \"unlimited\"";
+    let quota = Policy::parse(text).unwrap().quota;
+    let check = |tenant: &str, expected: (Option<u64>, Option<u64>)| {
+        let limits = quota.of(&posthaste_mail::Tenant::parse(tenant).unwrap());
+        assert_eq!((limits.per_minute, limits.per_day), expected, "{tenant}");
+    };
+    check("acme", (Some(100), None));
+    check("other", (Some(100), Some(1_000)));
+    assert!(Policy::default().quota.each.is_unlimited());
 }
 
 #[test]

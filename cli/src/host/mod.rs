@@ -27,7 +27,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub(crate) use policy::fit_for_work;
 pub(crate) use signals::stop_asked;
 
 use crate::failure::Failure;

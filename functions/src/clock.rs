@@ -146,3 +146,36 @@ async fn messages(aws: &Aws, queue: &str) -> Result<u64, StoreError> {
     let count = got.attributes.and_then(|all| all.get(&ApproximateNumberOfMessages)?.parse().ok());
     Ok(count.unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use posthaste_mail::{JobId, Lane, MessageId, PartKey, Tenant};
+    use posthaste_pipeline::row::Realm;
+
+    use super::*;
+
+    #[test]
+    fn only_jobs_are_brought_and_acknowledged() {
+        let job = serde_json::to_string(&Job {
+            id: JobId::from_random([1; 16]),
+            key: PartKey { message: MessageId::from_random([2; 16]), part: 0 },
+            seq: 1,
+            tenant: Tenant::default_tenant(),
+            lane: Lane::Bulk,
+            domain: None,
+            realm: Realm::World,
+            tls: None,
+            due: Timestamp(0),
+            expires: Timestamp(1),
+            recipients: 1,
+        });
+        let message = |body: &str, receipt: &str| Received {
+            body: body.to_owned(),
+            receipt: receipt.to_owned(),
+            times: 101,
+        };
+        let found = readable(&[message("no job", "one"), message(&job.unwrap(), "two")]);
+        let receipts: Vec<&str> = found.iter().map(|(_, receipt)| &**receipt).collect();
+        assert_eq!(receipts, ["two"]);
+    }
+}

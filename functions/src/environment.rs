@@ -2,10 +2,11 @@
 //! deliverer with its caches. Nothing is asked of AWS before the first invocation, so that a function starts at once, and
 //! starts while AWS does not answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use posthaste_aws::{Aws, Clients, Options};
-use posthaste_mail::Timestamp;
+use posthaste_mail::{Tenant, Timestamp};
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::deliver::{Deliverer, Network, SetupError};
 use posthaste_policy::Policy;
@@ -45,7 +46,7 @@ pub struct Environment {
 /// What delivers.
 struct Deliveries {
     deliverer: Deliverer,
-    _sandbox: Receiver,
+    sandbox: Receiver,
 }
 
 impl Environment {
@@ -72,9 +73,16 @@ impl Environment {
             let sandbox = Receiver::start(&self.ambient).await?;
             let network = Network { sandbox: Some(sandbox.ways()), secrets: Arc::new(secret) };
             let deliverer = Deliverer::new(self.ambient.clone(), self.aws.stores(), network).await?;
-            Ok::<_, Unready>(Deliveries { deliverer, _sandbox: sandbox })
+            Ok::<_, Unready>(Deliveries { deliverer, sandbox })
         });
         Ok(&made.await?.deliverer)
+    }
+
+    /// Keeps what the sandbox received in this invocation, by the tenants of its messages.
+    pub async fn keep_sandboxed(&self, tenants: &HashMap<String, Tenant>) {
+        if let Some(deliveries) = self.deliveries.get() {
+            deliveries.sandbox.keep(&self.aws, &*self.ambient.chance, tenants).await;
+        }
     }
 
     /// Now.

@@ -134,3 +134,79 @@ impl IntakeSettings {
         Ok(Self { queue, dead, tenant })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn variables(more: &[(&str, &str)]) -> HashMap<String, String> {
+        let needed = [
+            "TABLE",
+            "BUCKET",
+            "QUEUE_TRANSACTIONAL",
+            "QUEUE_BULK",
+            "QUEUE_SLOW",
+            "DEAD_TRANSACTIONAL",
+            "DEAD_BULK",
+            "DEAD_SLOW",
+        ];
+        let needed = needed.iter().map(|name| (format!("POSTHASTE_{name}"), name.to_lowercase()));
+        needed.chain(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
+    }
+
+    #[test]
+    fn the_policy_is_an_object() {
+        let check = |value: &str, expected: Option<(&str, &str)>| {
+            let variables = variables(&[("POSTHASTE_POLICY", value)]);
+            let read = Settings::read(|name| variables.get(name).cloned());
+            let place = read.ok().and_then(|settings| settings.policy);
+            assert_eq!(place.as_ref().map(|place| (&*place.bucket, &*place.key)), expected, "{value}");
+        };
+        check("s3://b/policy.toml", Some(("b", "policy.toml")));
+        check("s3://b/a/policy.toml", Some(("b", "a/policy.toml")));
+        for wrong in ["policy.toml", "s3://b", "s3://b/", "s3:///policy.toml", "https://b/policy.toml"] {
+            check(wrong, None);
+        }
+        let variables = variables(&[]);
+        assert_eq!(Settings::read(|name| variables.get(name).cloned()).unwrap().policy, None);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let mut variables = variables(&[]);
+        variables.remove("POSTHASTE_BUCKET");
+        let error = Settings::read(|name| variables.get(name).cloned()).unwrap_err();
+        assert!(error.to_string().contains("POSTHASTE_BUCKET"), "{error}");
+    }
+
+    #[test]
+    fn a_lane_has_its_queue_and_its_dead_letters() {
+        let check = |lane: &str, expected: Option<(&str, &str)>| {
+            let variables = variables(&[("POSTHASTE_LANE", lane), ("POSTHASTE_EGRESS", "two")]);
+            let look = |name: &str| variables.get(name).cloned();
+            let read = LaneSettings::read(&Names::read(look).unwrap(), look);
+            let queues = read.as_ref().ok().map(|lane| (&*lane.queue, &*lane.dead));
+            assert_eq!(queues, expected, "{lane}");
+        };
+        check("transactional", Some(("queue_transactional", "dead_transactional")));
+        check("bulk", Some(("queue_bulk", "dead_bulk")));
+        check("slow", Some(("queue_slow", "dead_slow")));
+        check("fast", None);
+    }
+
+    #[test]
+    fn the_intake_has_a_tenant() {
+        let check = |tenant: &str, expected: Option<&str>| {
+            let queues = [("POSTHASTE_QUEUE_INTAKE", "q"), ("POSTHASTE_DEAD_INTAKE", "d")];
+            let variables = variables(&[queues[0], queues[1], ("POSTHASTE_INTAKE_TENANT", tenant)]);
+            let read =
+                IntakeSettings::read(|name| variables.get(name).cloned().filter(|value| !value.is_empty()));
+            assert_eq!(read.ok().as_ref().map(|intake| intake.tenant.as_str()), expected, "{tenant}");
+        };
+        check("acme", Some("acme"));
+        check("", Some("default"));
+        check("No Tenant", None);
+    }
+}

@@ -1,9 +1,11 @@
 //! Records of an event, read: jobs that come for the first time, jobs that came before, and what is no job.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
-use posthaste_pipeline::row::Job;
+use posthaste_mail::Tenant;
+use posthaste_pipeline::row::{Job, Realm};
 
 /// How often SQS says it has given a message out, this time included.
 const RECEIVED: &str = "ApproximateReceiveCount";
@@ -97,6 +99,13 @@ impl Batch {
     /// Every record's receipt.
     pub fn receipts(&self) -> Vec<String> {
         self.records().map(|record| record.receipt.clone()).collect()
+    }
+
+    /// Whose each message is that goes to the sandbox.
+    pub fn sandboxed(&self) -> HashMap<String, Tenant> {
+        let jobs = self.fresh.iter().chain(&self.again).map(|delivery| &delivery.job);
+        let sandboxed = jobs.filter(|job| job.realm == Realm::Sandbox);
+        sandboxed.map(|job| (job.key.message.to_string(), job.tenant.clone())).collect()
     }
 
     /// Every record comes again.

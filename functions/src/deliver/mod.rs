@@ -80,8 +80,10 @@ impl Function {
         };
         let lane = SqsLane { aws: &self.environment.aws, settings: &self.lane };
         let times = times(self.environment.now(), ends);
+        let sandboxed = batch.sandboxed();
         let deliver = |job: Job| deliverer.deliver(job, times.deadline);
         let came_back = run(&lane, batch, times, || self.environment.now(), deliver).await;
+        self.environment.keep_sandboxed(&sandboxed).await;
         self.part(deliverer, ends).await;
         came_back
     }

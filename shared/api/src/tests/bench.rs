@@ -13,7 +13,7 @@ use posthaste_pipeline::access::make_key;
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::stores::Stores;
 use posthaste_policy::Policy;
-use posthaste_sandbox::{Config, Sandbox};
+use posthaste_sandbox::{Config, Sandbox, Tries};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -74,6 +74,7 @@ fn bench_of(limits: Limits, policy: Policy, access: Access) -> Bench {
         hostname: "sandbox.example".to_owned(),
         limits: posthaste_sandbox::Limits::default(),
         now: Arc::new(move || clock.now()),
+        tries: Tries::Counted,
         feedback: None,
     };
     let router = router(App {

@@ -91,7 +91,7 @@ impl Environment {
     }
 }
 
-/// The secret of a route, from the environment: the template fills `POSTHASTE_SECRET_…` from Secrets Manager by a
+/// The secret of a route, from the environment: the template fills `POSTHASTE_SECRET_RELAY` from Secrets Manager by a
 /// dynamic reference, so that no function needs the right to read secrets, and no start waits for one.
 fn secret(name: &str) -> Option<String> {
     variable(&secret_variable(name))

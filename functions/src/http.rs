@@ -17,12 +17,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use lambda_runtime::LambdaEvent;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use posthaste_api::{App, Limits, Names, Problem};
+use posthaste_api::{App, Limits, Names, Problem, SandboxMail};
 use tower::ServiceExt;
 
 use crate::authority;
 use crate::environment::Environment;
 use crate::invocation::Invocation;
+use crate::kept_mail::InTable;
 use crate::settings::SettingsError;
 
 /// Octets of a body: binary ones come as base 64 in an event of 6 MB.
@@ -62,7 +63,7 @@ impl Function {
             limits: Limits::new(BODY_OCTETS_MAX, BODY_OCTETS_MAX, IN_FLIGHT_KILOBYTES),
             authority: Arc::new(authority::KeysInTable::new(&environment.aws)),
             names: Names::of_gateway(),
-            sandbox: None,
+            sandbox: Some(SandboxMail::Kept(Arc::new(InTable(environment.aws.clone())))),
         });
         Ok(Self { environment, router })
     }

@@ -19,6 +19,7 @@ pub mod environment;
 pub mod http;
 pub mod intake;
 pub mod invocation;
+mod kept_mail;
 pub mod log;
 pub mod policy;
 mod sandbox;

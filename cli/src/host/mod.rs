@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_api::{App, Limits};
+use posthaste_api::{App, Limits, SandboxMail};
 use posthaste_embedded::{Embedded, OpenError, Options};
 use posthaste_mail::Lane;
 use posthaste_pipeline::ambient::Ambient;
@@ -122,7 +122,7 @@ impl Host {
             limits: Limits::local(),
             authority: door.authority,
             names: door.names,
-            sandbox: Some(sandbox),
+            sandbox: Some(SandboxMail::Here(sandbox)),
         };
         host.spawn_all(listener, app, &deliverer, setup.policy_file, &Stop(stopped));
         Ok(host)

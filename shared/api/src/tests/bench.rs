@@ -83,7 +83,7 @@ fn bench_of(limits: Limits, policy: Policy, access: Access) -> Bench {
         limits,
         authority,
         names: Names::new("127.0.0.1:8025".parse().unwrap(), &[]),
-        sandbox: Some(Sandbox::new(config).unwrap()),
+        sandbox: Some(SandboxMail::Here(Sandbox::new(config).unwrap())),
     });
     Bench { router, stores, ambient, _directory: directory }
 }

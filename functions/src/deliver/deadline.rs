@@ -9,23 +9,20 @@ use posthaste_mail::Timestamp;
 const RESERVE: Duration = Duration::from_secs(50);
 /// A shorter function keeps this share of its time instead.
 const RESERVE_SHARE: u32 = 4;
-/// A job that goes alone is not begun with less than this left: it would only find out that there is no time.
-const LEAST: Duration = Duration::from_secs(30);
-
 /// The times of one invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
     /// What the dialogues must have ended by.
     pub deadline: Timestamp,
-    /// No job is begun after this.
+    /// No job that goes alone is begun after this: it would only find out that DATA does not fit any more.
     pub begun_before: Timestamp,
 }
 
-/// For an invocation that works from `now` and is ended at `ends`.
-pub(super) fn times(now: Timestamp, ends: Timestamp) -> Times {
+/// For an invocation that works from `now` and is ended at `ends`, where the final reply may take `dot`.
+pub(super) fn times(now: Timestamp, ends: Timestamp, dot: Duration) -> Times {
     let left = ends.since(now);
     let deadline = ends.minus(RESERVE.min(left / RESERVE_SHARE));
-    let begun_before = deadline.minus(LEAST.min(left / 2));
+    let begun_before = deadline.minus(dot.min(left / 2));
     Times { deadline, begun_before }
 }
 
@@ -39,12 +36,13 @@ mod tests {
             let now = Timestamp(1_800_000_000_000);
             let after = |seconds| now.plus(Duration::from_secs(seconds));
             let expected = Times { deadline: after(deadline_s), begun_before: after(begun_before_s) };
-            assert_eq!(times(now, after(left_s)), expected, "{left_s} s left");
+            let dot = Duration::from_secs(300);
+            assert_eq!(times(now, after(left_s), dot), expected, "{left_s} s left");
         };
-        check(900, 850, 820);
-        check(300, 250, 220);
-        check(100, 75, 45);
-        check(60, 45, 15);
+        check(900, 850, 550);
+        check(600, 550, 250);
+        check(300, 250, 100);
+        check(100, 75, 25);
         check(8, 6, 2);
         check(0, 0, 0);
     }

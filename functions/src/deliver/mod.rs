@@ -79,7 +79,8 @@ impl Function {
             }
         };
         let lane = SqsLane { aws: &self.environment.aws, settings: &self.lane };
-        let times = times(self.environment.now(), ends);
+        let dot = self.environment.ambient.policy.get().smtp.dot_timeout;
+        let times = times(self.environment.now(), ends, dot);
         let sandboxed = batch.sandboxed();
         let deliver = |job: Job| deliverer.deliver(job, times.deadline);
         let came_back = run(&lane, batch, times, || self.environment.now(), deliver).await;

@@ -88,7 +88,7 @@ impl Lane for Told {
 }
 
 fn plenty() -> Times {
-    times(NOW, NOW.plus(Duration::from_secs(900)))
+    times(NOW, NOW.plus(Duration::from_secs(900)), Duration::from_secs(600))
 }
 
 async fn deliver(job: Job) -> Disposition {

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use posthaste_mail::Timestamp;
 use posthaste_route::Skips;
 use posthaste_smtp::Habits;
+use tracing::Instrument;
 
 use crate::ambient::Ambient;
 use crate::row::Job;
@@ -172,10 +173,11 @@ impl Inner {
             Admitted::Hire => {
                 let hired = self.workers.hire();
                 let inner = self.clone();
-                tokio::spawn(async move {
+                let work = async move {
                     worker::work(inner, trunk).await;
                     drop(hired);
-                });
+                };
+                tokio::spawn(work.in_current_span());
             }
             Admitted::Later(until) => return Disposition::KeepUntil(until),
         }

@@ -17,10 +17,9 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use lambda_runtime::LambdaEvent;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use posthaste_api::{App, Limits, Names, Problem, SandboxMail};
+use posthaste_api::{App, KeysNeeded, Limits, Names, Problem, SandboxMail};
 use tower::ServiceExt;
 
-use crate::authority;
 use crate::environment::Environment;
 use crate::invocation::Invocation;
 use crate::kept_mail::InTable;
@@ -57,12 +56,13 @@ impl Function {
     /// Reads its settings, and makes the routes.
     pub async fn prepare() -> Result<Self, SettingsError> {
         let environment = Environment::prepare().await?;
+        let stores = environment.aws.stores();
         let router = posthaste_api::router(App {
             ambient: environment.ambient.clone(),
-            stores: environment.aws.stores(),
+            stores,
             limits: Limits::new(BODY_OCTETS_MAX, BODY_OCTETS_MAX, IN_FLIGHT_KILOBYTES),
-            authority: Arc::new(authority::KeysInTable::new(&environment.aws)),
-            names: Names::of_gateway(),
+            authority: Arc::new(KeysNeeded::new(stores.directory.clone(), environment.ambient.clock.clone())),
+            names: Names::any(),
             sandbox: Some(SandboxMail::Kept(Arc::new(InTable(environment.aws.clone())))),
         });
         Ok(Self { environment, router })

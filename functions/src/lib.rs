@@ -12,7 +12,6 @@
 
 pub mod admin;
 mod aside;
-mod authority;
 pub mod clock;
 pub mod deliver;
 pub mod environment;

@@ -143,7 +143,8 @@ impl Function {
         source: &str,
         refusal: &Refusal,
     ) -> Result<(), Unfinished> {
-        if *refusal == Refusal::Unavailable {
+        // A quota is a wait, too: nobody is there to be told when to come again.
+        if matches!(refusal, Refusal::Unavailable | Refusal::OverQuota { .. }) {
             return Err(Unfinished::Unavailable(refusal.to_string()));
         }
         let reason = refusal.to_string();

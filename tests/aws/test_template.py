@@ -32,7 +32,7 @@ SETTINGS = {
     *(f"POSTHASTE_{kind}_{lane.upper()}" for kind in ("QUEUE", "DEAD") for lane in LANES),
 }
 OWN_SETTINGS = {
-    **{f"Deliver{lane}": {"POSTHASTE_LANE", "POSTHASTE_EGRESS"} for lane in LANES},
+    **{f"Deliver{lane}": {"POSTHASTE_LANE", "POSTHASTE_EGRESS", "POSTHASTE_SECRET_RELAY"} for lane in LANES},
     "IntakeEvents": {"POSTHASTE_INTAKE_TENANT"},
 }
 METRICS = {

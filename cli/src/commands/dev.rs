@@ -4,11 +4,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use posthaste_pipeline::deliver::fit_for_work;
 use posthaste_policy::Policy;
 
 use super::policy::PolicyFile;
 use crate::failure::{Failure, Outcome};
-use crate::host::{Access, Host, Setup, fit_for_work, stop_asked};
+use crate::host::{Access, Host, Setup, stop_asked};
 use crate::log::{self, LogForm};
 
 /// The local stack, until Ctrl-C or SIGTERM.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_api::{App, Limits};
+use posthaste_api::{App, Limits, SandboxMail};
 use posthaste_embedded::{Embedded, OpenError, Options};
 use posthaste_mail::Lane;
 use posthaste_pipeline::ambient::Ambient;
@@ -27,7 +27,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub(crate) use policy::fit_for_work;
 pub(crate) use signals::stop_asked;
 
 use crate::failure::Failure;
@@ -123,7 +122,7 @@ impl Host {
             limits: Limits::local(),
             authority: door.authority,
             names: door.names,
-            sandbox: Some(sandbox),
+            sandbox: Some(SandboxMail::Here(sandbox)),
         };
         host.spawn_all(listener, app, &deliverer, setup.policy_file, &Stop(stopped));
         Ok(host)

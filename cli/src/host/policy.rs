@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use posthaste_pipeline::ambient::PolicyInForce;
-use posthaste_policy::{Classifier, Policy};
-use posthaste_smtp::TlsContext;
+use posthaste_pipeline::deliver::fit_for_work;
+use posthaste_policy::Policy;
+use posthaste_policy::relay::secret_variable;
 
 use super::Stop;
 use super::chores::{Rested, rest};
@@ -13,29 +14,10 @@ use crate::commands::policy::{Unreadable, read};
 
 /// How often the file is read: a change holds within 60 s at the latest, and a file of some KB costs nothing.
 const LOOK: Duration = Duration::from_secs(5);
-/// The environment's name of a secret that a route names: this, then the name in capitals.
-const SECRET_PREFIX: &str = "POSTHASTE_SECRET_";
-
-/// Whether a policy that reads well can also be put to work here: its roots are there, its patterns compile.
-pub(crate) fn fit_for_work(policy: &Policy) -> Result<(), String> {
-    if let Some(file) = &policy.tls.ca_file {
-        let named = |why: String| format!("tls.ca_file: {}: {why}", file.display());
-        let roots = std::fs::read(file).map_err(|error| named(error.to_string()))?;
-        TlsContext::new(&roots).map_err(|error| named(error.to_string()))?;
-    }
-    Classifier::new(&policy.verdicts).map_err(|error| format!("verdict: {error}"))?;
-    Ok(())
-}
 
 /// The secret of a route, from the environment: `relay-key` is `POSTHASTE_SECRET_RELAY_KEY`.
 pub(super) fn secret(name: &str) -> Option<String> {
     std::env::var(secret_variable(name)).ok().filter(|secret| !secret.is_empty())
-}
-
-fn secret_variable(name: &str) -> String {
-    let name: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    format!("{SECRET_PREFIX}{name}")
 }
 
 /// Puts the file's policy in force whenever it has changed. What is wrong is told once, and the old one stays.
@@ -76,12 +58,4 @@ fn load(file: &Path) -> Result<Policy, Vec<String>> {
     let policy = read(file).map_err(|unreadable: Unreadable| unreadable.lines())?;
     fit_for_work(&policy).map_err(|why| vec![format!("{}: {why}", file.display())])?;
     Ok(policy)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn secrets_are_variables_of_the_environment() {
-        assert_eq!(super::secret_variable("relay-key.1"), "POSTHASTE_SECRET_RELAY_KEY_1");
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use posthaste_mail::Domain;
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::deliver::{SandboxWay, SandboxWays};
-use posthaste_sandbox::{Config, Limits, Sandbox, SandboxError, SandboxRoute};
+use posthaste_sandbox::{Config, Limits, Sandbox, SandboxError, SandboxRoute, Tries};
 
 /// What it calls itself: a name nobody can have (RFC 2606).
 const HOSTNAME: &str = "mx.sandbox.example";
@@ -17,6 +17,7 @@ pub(super) fn open(ambient: &Ambient) -> Result<Sandbox, SandboxError> {
         hostname: HOSTNAME.to_owned(),
         limits: Limits::default(),
         now: Arc::new(move || clock.now()),
+        tries: Tries::Counted,
         feedback: None,
     })
 }

@@ -29,13 +29,13 @@ use axum::Router;
 use axum::routing::{delete, get, post, put};
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::stores::Stores;
-use posthaste_sandbox::Sandbox;
 
 pub use authority::{Authority, Caller, Denied, KeysNeeded, OpenOnLoopback};
 pub use body::Limits;
 pub use guard::Names;
 pub use posthaste_pipeline::access::Scope;
 pub use problem::Problem;
+pub use sandbox::{KeptMail, SandboxMail};
 
 /// Everything the API needs.
 pub struct App {
@@ -49,8 +49,8 @@ pub struct App {
     pub authority: Arc<dyn Authority>,
     /// Under which names we are asked for.
     pub names: Names,
-    /// The sandbox receiver, where it runs in this process.
-    pub sandbox: Option<Sandbox>,
+    /// What the sandbox received, where there is one.
+    pub sandbox: Option<SandboxMail>,
 }
 
 /// All routes.

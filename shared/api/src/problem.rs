@@ -72,7 +72,7 @@ impl Problem {
     }
 
     /// Not now: 503.
-    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+    pub fn unavailable(detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, detail);
         Self { retry_after_seconds: Some(RETRY_STORE_SECONDS), ..problem }
     }

@@ -31,6 +31,7 @@ mod provision;
 mod queue;
 mod quotas;
 mod rows;
+mod sandboxed;
 pub mod schema;
 mod spool;
 mod suppressions;

@@ -12,6 +12,7 @@
 //! | messages to a recipient | `TENANT#to#FOLDED` | place | | `ids`, `gone_at` |
 //! | suppressed mailbox | `TENANT#suppressed#SHARD` | folded address | | `v`, `doc`: all its entries, `gone_at` if all of them end |
 //! | dead letter | `TENANT#dead` | job | `dead` by its arrival in µs; `dead-off` once it is taken off | `doc` until then, `gone_at` after |
+//! | message in the sandbox | `TENANT#sandbox` | its id, which begins with its time | | `doc`, `gone_at` a day later |
 //! | hold | `holds` | its id | | `doc` |
 //! | API key | `keys` | its id | | `doc` |
 //! | what a tenant has submitted | `TENANT#quota` | `now` | | `minute`, `in_minute`, `day`, `in_day` |
@@ -183,6 +184,11 @@ pub fn dead(tenant: &Tenant) -> String {
     format!("{tenant}#dead")
 }
 
+/// The partition of what the sandbox received of a tenant's.
+pub fn sandboxed(tenant: &Tenant) -> String {
+    format!("{tenant}#sandbox")
+}
+
 /// A dead letter in its partition.
 pub fn letter(job: &JobId) -> String {
     job.to_string()
@@ -213,7 +219,12 @@ mod tests {
         let id = MessageId::derived(&[b"m"]);
         let keys = |tenant: &Tenant| {
             let tag = SearchBy::Tag { name: "n".to_owned(), value: "v".to_owned() };
-            let mut keys = vec![message(tenant, &id), suppressed(tenant, "x@y.example"), dead(tenant)];
+            let mut keys = vec![
+                message(tenant, &id),
+                suppressed(tenant, "x@y.example"),
+                dead(tenant),
+                sandboxed(tenant),
+            ];
             for by in [SearchBy::All, tag, SearchBy::Recipient("x@y.example".to_owned())] {
                 keys.extend(searches(tenant, &by));
             }

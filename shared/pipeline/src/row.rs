@@ -372,6 +372,13 @@ impl Recipient {
         }
     }
 
+    /// How often a receiver was asked for it, and answered or not; attempts that came less far do not count.
+    pub fn asked_for(&self) -> u32 {
+        let all = self.attempts.last().map_or(0, |attempt| attempt.n);
+        let short = self.attempts.iter().filter(|attempt| attempt.stage < Stage::Rcpt).count();
+        all.saturating_sub(u32::try_from(short).unwrap_or(u32::MAX))
+    }
+
     /// Adds an attempt, letting go of old ones past the limit: the first stays, as where it all began.
     pub fn record(&mut self, attempt: Attempt) {
         if self.attempts.len() >= ATTEMPTS_KEPT {

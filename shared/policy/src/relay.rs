@@ -44,6 +44,15 @@ pub struct Smarthost {
     pub tls: TlsMode,
 }
 
+/// The environment's name of a secret that a route names: this, then the name in capitals.
+const SECRET_PREFIX: &str = "POSTHASTE_SECRET_";
+
+/// The variable that holds a route's secret: that of `relay-key` is `POSTHASTE_SECRET_RELAY_KEY`.
+pub fn secret_variable(name: &str) -> String {
+    let in_capitals = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    SECRET_PREFIX.chars().chain(name.chars().map(in_capitals)).collect()
+}
+
 /// A relay's host: a name that is looked up, or an address that is taken as it is. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(into = "String")]
@@ -103,5 +112,13 @@ impl Policy {
         let own = self.routes.iter().find(|r| matches!(&r.matches, RouteMatch::Domain(d) if d == domain));
         own.or_else(|| self.routes.iter().find(|r| r.matches == RouteMatch::Default))
             .map(|route| &route.smarthost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn secrets_are_variables_of_the_environment() {
+        assert_eq!(super::secret_variable("relay-key.1"), "POSTHASTE_SECRET_RELAY_KEY_1");
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Rcpt {
     pub(crate) to: Address,
     /// Whether it was written in ASCII; an address with an international domain need not have been.
     pub(crate) ascii: bool,
+    /// How often it was asked for before, if that was said.
+    pub(crate) tries: Option<u32>,
 }
 
 /// Why a line is no command.
@@ -106,15 +108,22 @@ fn mail(rest: &str) -> Result<Mail, Refusal> {
 
 fn rcpt(rest: &str, host: &Domain) -> Result<Rcpt, Refusal> {
     let (path, parameters) = path(rest, "TO:")?;
-    if !parameters.trim().is_empty() {
-        return Err(Refusal::BadParameter);
+    let mut tries = None;
+    for parameter in parameters.split_ascii_whitespace() {
+        match parameter.split_once('=') {
+            Some((key, value)) if key.eq_ignore_ascii_case("XTRY") => {
+                let asked = number(value).ok_or(Refusal::Syntax)?;
+                tries = Some(u32::try_from(asked).unwrap_or(u32::MAX));
+            }
+            _ => return Err(Refusal::BadParameter),
+        }
     }
     let to = if path.eq_ignore_ascii_case("postmaster") {
         Address::parse(&format!("{path}@{host}"))
     } else {
         Address::parse(path)
     };
-    Ok(Rcpt { to: to.map_err(|_| Refusal::BadAddress)?, ascii: path.is_ascii() })
+    Ok(Rcpt { to: to.map_err(|_| Refusal::BadAddress)?, ascii: path.is_ascii(), tries })
 }
 
 /// The path between angle brackets, and what follows it. Quoted local parts may hold brackets.
@@ -177,7 +186,7 @@ mod tests {
     fn lines_are_read_strictly() {
         let host = Domain::parse("mx.example").unwrap();
         let rcpt = |text: &str| {
-            Ok(Command::Rcpt(Rcpt { to: Address::parse(text).unwrap(), ascii: text.is_ascii() }))
+            Ok(Command::Rcpt(Rcpt { to: Address::parse(text).unwrap(), ascii: text.is_ascii(), tries: None }))
         };
         let mail = |from: &str, size, smtputf8, parameters, xid: Option<&str>| {
             let (from, xid) = (ReversePath::parse(from).unwrap(), xid.map(str::to_owned));
@@ -217,6 +226,10 @@ mod tests {
         check("RCPT TO:<ann>", Err(Refusal::BadAddress));
         check("RCPT TO:<@a.example:ann@example.net>", Err(Refusal::BadAddress));
         check("RCPT TO:<ann@example.net> NOTIFY=NEVER", Err(Refusal::BadParameter));
+        check("RCPT TO:<ann@example.net> XTRY=x", Err(Refusal::Syntax));
+        let to = Address::parse("ann@example.net").unwrap();
+        let again = Rcpt { to, ascii: true, tries: Some(2) };
+        check("RCPT TO:<ann@example.net> xtry=2", Ok(Command::Rcpt(again)));
         check("DATA", Ok(Command::Data));
         check("DATA now", Err(Refusal::Syntax));
         check("NOOP anything", Ok(Command::Noop));

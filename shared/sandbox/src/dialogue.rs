@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::command::{self, Command, Mail, Rcpt};
 use crate::feedback::Feedback;
 use crate::octets::{self, Body, Fed, Flaw, Line};
-use crate::transaction::{Arrival, Transaction};
-use crate::{Face, MESSAGE_OCTETS_MAX, RECIPIENTS_MAX, Replied, Script, Shared, reply};
+use crate::transaction::{Arrival, Asked, Transaction};
+use crate::{Face, MESSAGE_OCTETS_MAX, RECIPIENTS_MAX, Replied, Script, Shared, Tries, reply};
 use bytes::{Buf, BytesMut};
 
 /// Commands that are none, or out of order, until the connection is closed: somebody is guessing.
@@ -140,7 +140,11 @@ impl Dialogue {
             Command::Ehlo(name) => {
                 self.greet(Greeted { name, extended: true });
                 let starttls = self.offers_tls().then_some("STARTTLS");
-                say_lines(out, "250", &reply::ehlo(self.shared.hostname.as_str(), starttls));
+                say_lines(
+                    out,
+                    "250",
+                    &reply::ehlo(self.shared.hostname.as_str(), self.shared.config.tries, starttls),
+                );
             }
             Command::Helo(name) => {
                 self.greet(Greeted { name, extended: false });
@@ -202,9 +206,11 @@ impl Dialogue {
 
     fn rcpt(&mut self, rcpt: Rcpt, out: &mut Vec<u8>) -> Option<Step> {
         let Some(transaction) = &mut self.transaction else { return self.fault(reply::MAIL_FIRST, out) };
-        let Rcpt { to, ascii } = rcpt;
-        let script = Script::of(&to);
-        let alone = transaction.is_taken_alone() || (script.acts_at_dot() && !transaction.to.is_empty());
+        let Rcpt { to, ascii, tries } = rcpt;
+        let tries = tries.filter(|_| self.shared.config.tries == Tries::Told);
+        let asked = Asked { script: Script::of(&to), to, tries };
+        let alone =
+            transaction.is_taken_alone() || (asked.script.acts_at_dot() && !transaction.to.is_empty());
         let refusal = if !ascii && !transaction.smtputf8 {
             Some(reply::UTF8_NOT_ASKED_FOR.to_owned())
         } else if alone {
@@ -212,10 +218,10 @@ impl Dialogue {
         } else if transaction.to.len() >= RECIPIENTS_MAX {
             Some(reply::TOO_MANY_RECIPIENTS.to_owned())
         } else {
-            transaction.refusal(&self.shared, script, &to)
+            transaction.refusal(&self.shared, &asked)
         };
         let Some(refusal) = refusal else {
-            transaction.to.push((to, script));
+            transaction.to.push(asked);
             say(out, reply::RCPT_OK);
             return None;
         };
@@ -280,7 +286,7 @@ impl Dialogue {
             }
         };
         let transaction = self.transaction.take()?;
-        let script = transaction.to.first().map_or(Script::Accept, |(_, script)| *script);
+        let script = transaction.to.first().map_or(Script::Accept, |asked| asked.script);
         if script == Script::Spam {
             say(out, reply::SPAM);
             return None;
@@ -352,6 +358,7 @@ mod tests {
             hostname: "mx.example".to_owned(),
             limits: Limits::default(),
             now: Arc::new(|| posthaste_mail::Timestamp(0)),
+            tries: Tries::Counted,
             feedback: None,
         };
         let mut dialogue = Dialogue::new(Sandbox::new(config).unwrap().0, Face::Normal);

@@ -58,8 +58,20 @@ pub struct Config {
     pub limits: Limits,
     /// The time.
     pub now: Clock,
+    /// How it knows which try a message is on.
+    pub tries: Tries,
     /// Where reports of `complaint@` and `late-bounce@` go. Full or absent, they are lost, with a warning.
     pub feedback: Option<mpsc::Sender<Feedback>>,
+}
+
+/// How a sandbox knows how often a recipient was asked for before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tries {
+    /// It counts: every try comes to this sandbox.
+    Counted,
+    /// It is told, by the parameter `XTRY=<number>` of RCPT, which EHLO announces: each try may come to another sandbox.
+    /// Who does not tell is counted.
+    Told,
 }
 
 impl std::fmt::Debug for Config {
@@ -187,7 +199,12 @@ impl Sandbox {
         let wanted = Wanted::by(selection.to);
         let found: Vec<Kept> = {
             let store = self.0.store();
-            store.newest(before).filter(|kept| wanted.takes(kept)).take(selection.limit).cloned().collect()
+            store
+                .newest(before)
+                .filter(|kept| wanted.takes(&kept.rcpt_to))
+                .take(selection.limit)
+                .cloned()
+                .collect()
         };
         found.iter().map(|kept| Summary::of(kept, self.0.id(kept.number))).collect()
     }
@@ -206,7 +223,13 @@ impl Sandbox {
     /// Forgets what was received by `to` (an address, or `@domain`), or everything; says how much that was. Counters stay.
     pub fn delete_messages(&self, to: Option<&str>) -> usize {
         let wanted = Wanted::by(to);
-        self.0.store().delete(|kept| wanted.takes(kept))
+        self.0.store().delete(|kept| wanted.takes(&kept.rcpt_to))
+    }
+
+    /// Takes out what was received, oldest first, for whoever keeps it elsewhere. Counters stay.
+    pub fn take_messages(&self) -> Vec<Summary> {
+        let taken = self.0.store().take();
+        taken.iter().map(|kept| Summary::of(kept, self.0.id(kept.number))).collect()
     }
 
     /// Forgets messages and counters: every script starts anew.

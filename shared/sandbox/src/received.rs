@@ -1,8 +1,11 @@
 //! What readers of the sandbox see. Headers are read when somebody asks, never while receiving.
 
+use std::borrow::Cow;
+
 use mail_parser::{MessageParser, MimeHeaders};
 use posthaste_mail::{Address, ReversePath, Timestamp};
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::store::Kept;
 
@@ -10,7 +13,7 @@ use crate::store::Kept;
 pub const TEXT_OCTETS_MAX: usize = 1 << 20;
 
 /// How the final dot was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Replied {
     /// With 250.
@@ -63,12 +66,11 @@ impl Wanted {
         }
     }
 
-    pub(crate) fn takes(&self, kept: &Kept) -> bool {
+    pub(crate) fn takes(&self, rcpt_to: &[Address]) -> bool {
         match self {
             Self::Everything => true,
-            Self::Domain(domain) => kept.rcpt_to.iter().any(|to| to.domain().as_str() == domain),
-            Self::Address(address, local) => kept
-                .rcpt_to
+            Self::Domain(domain) => rcpt_to.iter().any(|to| to.domain().as_str() == domain),
+            Self::Address(address, local) => rcpt_to
                 .iter()
                 .any(|to| to.domain() == address.domain() && to.local().to_lowercase() == *local),
             Self::Nothing => false,
@@ -77,17 +79,17 @@ impl Wanted {
 }
 
 /// One received message: its envelope and its most telling headers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// `sbx_…`
     pub id: String,
     /// When the final dot came.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339")]
     pub received_at: Timestamp,
     /// What the sender called itself.
     pub helo: String,
     /// The TLS version, `TLSv1.3`; none in clear.
-    pub tls: Option<&'static str>,
+    pub tls: Option<Cow<'static, str>>,
     /// MAIL FROM; empty for the null path.
     pub mail_from: ReversePath,
     /// The recipients that were accepted in this transaction.
@@ -137,7 +139,17 @@ fn rfc3339<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&time.rfc3339())
 }
 
+fn from_rfc3339<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+    let text = Cow::<str>::deserialize(from)?;
+    Timestamp::parse_rfc3339(&text).ok_or_else(|| D::Error::custom("not a time"))
+}
+
 impl Summary {
+    /// Whether it was received by `to` (an address, or `@domain`); by anybody if that is none.
+    pub fn is_to(&self, to: Option<&str>) -> bool {
+        Wanted::by(to).takes(&self.rcpt_to)
+    }
+
     pub(crate) fn of(kept: &Kept, id: String) -> Self {
         let parsed = MessageParser::default().parse_headers(&kept.raw[..]);
         Self::read(kept, id, parsed.as_ref())
@@ -148,7 +160,7 @@ impl Summary {
             id,
             received_at: kept.received_at,
             helo: kept.helo.clone(),
-            tls: kept.tls,
+            tls: kept.tls.map(Cow::Borrowed),
             mail_from: kept.mail_from.clone(),
             rcpt_to: kept.rcpt_to.clone(),
             xid: kept.xid.clone(),
@@ -163,8 +175,12 @@ impl Summary {
 
 impl Received {
     pub(crate) fn of(kept: &Kept, id: String) -> Self {
-        let parsed = MessageParser::default().parse(&kept.raw[..]);
-        let summary = Summary::read(kept, id, parsed.as_ref());
+        Self::read(Summary::of(kept, id), &kept.raw)
+    }
+
+    /// Reads the message of a summary.
+    pub fn read(summary: Summary, raw: &[u8]) -> Self {
+        let parsed = MessageParser::default().parse(raw);
         let Some(message) = parsed else {
             return Self { summary, headers: Vec::new(), text: None, html: None, attachments: Vec::new() };
         };

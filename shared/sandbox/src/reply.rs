@@ -4,7 +4,7 @@ use posthaste_mail::Address;
 
 use crate::command::Refusal;
 use crate::octets::Flaw;
-use crate::{MESSAGE_OCTETS_MAX, Script};
+use crate::{MESSAGE_OCTETS_MAX, Script, Tries};
 
 pub(crate) const MAIL_OK: &str = "250 2.1.0 Ok";
 pub(crate) const RCPT_OK: &str = "250 2.1.5 Ok";
@@ -45,7 +45,7 @@ pub(crate) fn full(host: &str) -> String {
 }
 
 /// What EHLO announces; STARTTLS last and only where it may be used.
-pub(crate) fn ehlo(host: &str, starttls: Option<&str>) -> Vec<String> {
+pub(crate) fn ehlo(host: &str, tries: Tries, starttls: Option<&str>) -> Vec<String> {
     let mut lines = vec![
         format!("{host} greets you"),
         "PIPELINING".to_owned(),
@@ -55,6 +55,9 @@ pub(crate) fn ehlo(host: &str, starttls: Option<&str>) -> Vec<String> {
         "ENHANCEDSTATUSCODES".to_owned(),
         "XID".to_owned(),
     ];
+    if tries == Tries::Told {
+        lines.push("XTRY".to_owned());
+    }
     lines.extend(starttls.map(str::to_owned));
     lines
 }

@@ -101,6 +101,12 @@ impl Store {
         count - self.kept.len()
     }
 
+    /// Takes all messages out, oldest first.
+    pub(crate) fn take(&mut self) -> Vec<Kept> {
+        self.octets = 0;
+        std::mem::take(&mut self.kept).into()
+    }
+
     /// Forgets messages and counters; numbers go on, so that an id never comes to mean another message.
     pub(crate) fn clear(&mut self) {
         *self = Self { numbered: self.numbered, ..Self::default() };

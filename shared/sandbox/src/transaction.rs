@@ -13,10 +13,18 @@ pub(crate) struct Transaction {
     from: ReversePath,
     pub(crate) smtputf8: bool,
     xid: Option<String>,
-    /// The recipients that were accepted, with their scripts.
-    pub(crate) to: Vec<(Address, Script)>,
+    /// The recipients that were accepted.
+    pub(crate) to: Vec<Asked>,
     /// How many were refused.
     pub(crate) refused: usize,
+}
+
+/// One recipient that was asked for.
+pub(crate) struct Asked {
+    pub(crate) to: Address,
+    pub(crate) script: Script,
+    /// How often before, if that was said and is believed.
+    pub(crate) tries: Option<u32>,
 }
 
 /// How a message arrived, apart from its envelope.
@@ -39,23 +47,31 @@ impl Transaction {
 
     /// Whether one recipient's script answers for the whole message.
     pub(crate) fn is_taken_alone(&self) -> bool {
-        self.to.first().is_some_and(|(_, script)| script.acts_at_dot())
+        self.to.first().is_some_and(|asked| asked.script.acts_at_dot())
     }
 
     /// What a recipient's script says at RCPT, if it refuses there; scripts that count are counted here.
-    pub(crate) fn refusal(&self, shared: &Shared, script: Script, to: &Address) -> Option<String> {
-        if let Script::Defer { times } | Script::Throttle { times } = script
-            && !shared.store().count_below(&self.key(), to, times)
+    pub(crate) fn refusal(&self, shared: &Shared, asked: &Asked) -> Option<String> {
+        if let Script::Defer { times } | Script::Throttle { times } = asked.script
+            && !self.is_below(shared, asked, times)
         {
             return None;
         }
-        reply::rcpt_refused(script, to)
+        reply::rcpt_refused(asked.script, &asked.to)
+    }
+
+    /// Whether this happened fewer than `times` times before, as was said or counted.
+    fn is_below(&self, shared: &Shared, asked: &Asked, times: u32) -> bool {
+        match asked.tries {
+            Some(tries) => tries < times,
+            None => shared.store().count_below(&self.key(), &asked.to, times),
+        }
     }
 
     /// Whether `drop@` takes its turn at this dot; it has one a message.
     pub(crate) fn loses_its_reply(&self, shared: &Shared) -> bool {
         match self.to.first() {
-            Some((to, Script::Drop)) => shared.store().count_below(&self.key(), to, 1),
+            Some(asked) if asked.script == Script::Drop => self.is_below(shared, asked, 1),
             _ => false,
         }
     }
@@ -66,7 +82,7 @@ impl Transaction {
             self.forget_counters(shared);
         }
         let reporting: Vec<(FeedbackKind, Address)> =
-            self.to.iter().filter_map(|(to, script)| Some((report_of(*script)?, to.clone()))).collect();
+            self.to.iter().filter_map(|asked| Some((report_of(asked.script)?, asked.to.clone()))).collect();
         let Arrival { helo, tls, reply } = arrival;
         let kept = Kept {
             number: 0,
@@ -74,7 +90,7 @@ impl Transaction {
             helo,
             tls,
             mail_from: self.from,
-            rcpt_to: self.to.into_iter().map(|(to, _)| to).collect(),
+            rcpt_to: self.to.into_iter().map(|asked| asked.to).collect(),
             xid: self.xid,
             reply,
             raw,
@@ -90,7 +106,7 @@ impl Transaction {
 
     /// A message without an id of its own may be followed by another from the same sender: its scripts start anew.
     fn forget_counters(&self, shared: &Shared) {
-        for (to, script) in &self.to {
+        for Asked { to, script, .. } in &self.to {
             if matches!(script, Script::Defer { .. } | Script::Throttle { .. } | Script::Drop) {
                 shared.store().forget(&self.key(), to);
             }

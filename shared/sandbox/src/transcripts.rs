@@ -12,11 +12,14 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::{Config, Face, Feedback, FeedbackKind, Limits, Replied, Sandbox, SandboxRoute, Selection};
+use crate::{Config, Face, Feedback, FeedbackKind, Limits, Replied, Sandbox, SandboxRoute, Selection, Tries};
+
+mod tries;
 
 fn sandbox_with(limits: Limits, feedback: Option<mpsc::Sender<Feedback>>) -> Sandbox {
     let now: crate::Clock = Arc::new(|| Timestamp::parse_rfc3339("2026-11-23T12:00:00Z").unwrap());
-    Sandbox::new(Config { hostname: "mx.sandbox.example".to_owned(), limits, now, feedback }).unwrap()
+    let (hostname, tries) = ("mx.sandbox.example".to_owned(), Tries::Counted);
+    Sandbox::new(Config { hostname, limits, now, tries, feedback }).unwrap()
 }
 
 fn sandbox() -> Sandbox {

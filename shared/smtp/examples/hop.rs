@@ -80,6 +80,7 @@ fn transaction(size: usize) -> Result<Transaction, Box<dyn std::error::Error>> {
         content: ContentKind::SevenBit,
         smtputf8: SmtpUtf8::NotNeeded,
         xid: None,
+        tries: Vec::new(),
     })
 }
 

@@ -19,6 +19,8 @@ pub struct Capabilities {
     pub limits: Limits,
     /// `XID`, private to the sandbox receiver: MAIL takes the message's id.
     pub xid: bool,
+    /// `XTRY`, private to the sandbox receiver: RCPT takes how often the recipient was asked for before.
+    pub xtry: bool,
     /// AUTH mechanisms (RFC 4954), upper case.
     pub auth: Vec<String>,
 }
@@ -65,6 +67,7 @@ impl Capabilities {
                     found.size = Some(octets.map_or(SizeLimit::Unstated, SizeLimit::Octets));
                 }
                 "XID" => found.xid = true,
+                "XTRY" => found.xtry = true,
                 "LIMITS" => found.limits = Limits::read(words),
                 "AUTH" => found.add_mechanisms(words),
                 // Written so before RFC 2554 settled, and still by some for old clients' sake.

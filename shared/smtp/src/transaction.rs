@@ -23,6 +23,9 @@ pub struct Transaction {
     pub smtputf8: SmtpUtf8,
     /// Names the message to a peer that offers `XID`, as the sandbox does, so that it can count by message.
     pub xid: Option<MessageId>,
+    /// How often each recipient was asked for before, in their order; empty if that is nobody's business. Told to a peer
+    /// that offers `XTRY`, as a sandbox does that cannot count because the next try may come to another one.
+    pub tries: Vec<u32>,
 }
 
 /// What the message's octets are.

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::Path;
 
 use posthaste_mail::Lane;
+use posthaste_pipeline::deliver::fit_for_work;
 use posthaste_policy::Policy;
 use serde_json::json;
 
 use super::file::{Unreadable, read};
 use crate::failure::{Failure, Outcome, say};
-use crate::host::fit_for_work;
 use crate::screen::{Form, Output, print_json, style};
 
 /// Unknown keys, rules that can never match and contradictions, each with its line.

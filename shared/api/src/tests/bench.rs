@@ -13,7 +13,7 @@ use posthaste_pipeline::access::make_key;
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::stores::Stores;
 use posthaste_policy::Policy;
-use posthaste_sandbox::{Config, Sandbox};
+use posthaste_sandbox::{Config, Sandbox, Tries};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -74,6 +74,7 @@ fn bench_of(limits: Limits, policy: Policy, access: Access) -> Bench {
         hostname: "sandbox.example".to_owned(),
         limits: posthaste_sandbox::Limits::default(),
         now: Arc::new(move || clock.now()),
+        tries: Tries::Counted,
         feedback: None,
     };
     let router = router(App {
@@ -82,7 +83,7 @@ fn bench_of(limits: Limits, policy: Policy, access: Access) -> Bench {
         limits,
         authority,
         names: Names::new("127.0.0.1:8025".parse().unwrap(), &[]),
-        sandbox: Some(Sandbox::new(config).unwrap()),
+        sandbox: Some(SandboxMail::Here(Sandbox::new(config).unwrap())),
     });
     Bench { router, stores, ambient, _directory: directory }
 }

@@ -16,6 +16,7 @@ mod trunk;
 mod way;
 mod wired;
 mod worker;
+mod workers;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use posthaste_mail::Timestamp;
 use posthaste_route::Skips;
 use posthaste_smtp::Habits;
+use tracing::Instrument;
 
 use crate::ambient::Ambient;
 use crate::row::Job;
@@ -33,7 +35,8 @@ use pacer::{LocalPacer, Pacer};
 use trunk::{Admitted, Trunk, Work};
 pub use way::{SandboxWay, SandboxWays};
 use wired::Wiring;
-pub use wired::WiringError;
+pub use wired::{WiringError, fit_for_work};
+use workers::Workers;
 
 /// Trunks kept while nobody waits there; past it the empty ones go.
 const TRUNKS_KEPT: usize = 2_000;
@@ -76,6 +79,7 @@ pub(crate) struct Inner {
     skips: Mutex<Skips<()>>,
     habits: Mutex<HashMap<SocketAddr, (Habits, Timestamp)>>,
     return_path_key: [u8; 32],
+    workers: Workers,
 }
 
 /// Why deliveries cannot begin.
@@ -108,6 +112,7 @@ impl Deliverer {
             skips: Mutex::default(),
             habits: Mutex::default(),
             return_path_key,
+            workers: Workers::default(),
         })))
     }
 
@@ -121,6 +126,14 @@ impl Deliverer {
             Ok(way) => inner.clone().join(job, way, deadline).await,
             Err(failure) => inner.fail(&job, &failure, None).await,
         }
+    }
+
+    /// Hangs up every connection that nobody sends on, and returns when none is left: for a process that is stopped
+    /// between pieces of work. Jobs that come meanwhile are served, and waited for.
+    pub async fn hang_up(&self) {
+        let trunks: Vec<Arc<Trunk>> = locked(&self.0.trunks).values().cloned().collect();
+        trunks.iter().for_each(|trunk| trunk.dismiss());
+        self.0.workers.gone().await;
     }
 }
 
@@ -158,7 +171,13 @@ impl Inner {
         match trunk.admit(work, now) {
             Admitted::Queued => {}
             Admitted::Hire => {
-                tokio::spawn(worker::work(self.clone(), trunk));
+                let hired = self.workers.hire();
+                let inner = self.clone();
+                let work = async move {
+                    worker::work(inner, trunk).await;
+                    drop(hired);
+                };
+                tokio::spawn(work.in_current_span());
             }
             Admitted::Later(until) => return Disposition::KeepUntil(until),
         }

@@ -159,6 +159,7 @@ impl Inner {
                     Content::EightBit => ContentKind::EightBit,
                 },
                 xid: (row.facts.realm == Realm::Sandbox).then(|| row.key.message.clone()),
+                tries: recipients.iter().map(|at| row.recipients[*at].asked_for()).collect(),
                 smtputf8: match row.facts.header {
                     HeaderCharset::Ascii => SmtpUtf8::NotNeeded,
                     HeaderCharset::Utf8 => SmtpUtf8::Needed,

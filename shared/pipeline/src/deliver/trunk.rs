@@ -57,6 +57,8 @@ struct State {
     bulk: VecDeque<Work>,
     workers: u32,
     idle: u32,
+    /// Whether workers without work leave at once, whatever their patience; until a job comes.
+    dismissed: bool,
     /// Until when nobody is to be reached there.
     down_until: Timestamp,
     /// What a message costs a connection, smoothed.
@@ -83,6 +85,7 @@ impl Trunk {
                 bulk: VecDeque::new(),
                 workers: 0,
                 idle: 0,
+                dismissed: false,
                 down_until: Timestamp::default(),
                 service: SERVICE_GUESS,
                 line_end: Timestamp::default(),
@@ -101,6 +104,7 @@ impl Trunk {
             return Admitted::Later(later);
         }
         let connections = work.way.shape.connections;
+        state.dismissed = false;
         match work.job.lane {
             Lane::Transactional => state.urgent.push_back(work),
             Lane::Bulk => state.bulk.push_back(work),
@@ -118,20 +122,22 @@ impl Trunk {
     pub async fn next(&self, patience: Duration) -> Option<Vec<Work>> {
         let give_up = Instant::now() + patience;
         loop {
-            {
+            let arrived = {
                 let mut state = locked(&self.state);
                 let batch = state.take();
                 if !batch.is_empty() {
                     return Some(batch);
                 }
-                if Instant::now() >= give_up {
+                if state.dismissed || Instant::now() >= give_up {
                     state.workers -= 1;
                     return None;
                 }
                 state.idle += 1;
-            }
+                // Made under the lock: whoever is counted as idle is told.
+                self.arrived.notified()
+            };
             // A timeout is seen above, where leaving and the queue's being empty are one look.
-            let _ = tokio::time::timeout_at(give_up, self.arrived.notified()).await;
+            let _ = tokio::time::timeout_at(give_up, arrived).await;
             locked(&self.state).idle -= 1;
         }
     }
@@ -160,6 +166,12 @@ impl Trunk {
         let mut all: Vec<Work> = state.urgent.drain(..).collect();
         all.extend(state.bulk.drain(..));
         all
+    }
+
+    /// Sends those away who wait for work here, and those who will before the next job comes.
+    pub fn dismiss(&self) {
+        locked(&self.state).dismissed = true;
+        self.arrived.notify_waiters();
     }
 
     /// Notes that nobody is to be reached there until then.

@@ -25,11 +25,28 @@ pub enum WiringError {
     #[error(transparent)]
     Dns(#[from] posthaste_route::NoNameServers),
     /// Its verdict rules.
-    #[error(transparent)]
+    #[error("verdict: {0}")]
     Rules(#[from] posthaste_policy::classify::RuleError),
     /// Its roots.
-    #[error("[tls] ca_file: {0}")]
+    #[error("tls.ca_file: {0}")]
     Roots(String),
+}
+
+/// Whether a policy that reads well can also be put to work here: its roots are there, its patterns compile.
+pub fn fit_for_work(policy: &Policy) -> Result<(), WiringError> {
+    roots(policy)?;
+    Classifier::new(&policy.verdicts)?;
+    Ok(())
+}
+
+/// The built-in roots and those of `[tls] ca_file`.
+fn roots(policy: &Policy) -> Result<TlsContext, WiringError> {
+    let Some(file) = &policy.tls.ca_file else {
+        return TlsContext::new(&[]).map_err(|error| WiringError::Roots(error.to_string()));
+    };
+    let named = |why: &dyn std::fmt::Display| WiringError::Roots(format!("{}: {why}", file.display()));
+    let more = std::fs::read(file).map_err(|error| named(&error))?;
+    TlsContext::new(&more).map_err(|error| named(&error))
 }
 
 impl Wired {
@@ -52,11 +69,6 @@ impl Wired {
             },
             own_names: own_names.chain(policy.mta.hostname.clone()).collect(),
         };
-        let roots = match &policy.tls.ca_file {
-            Some(file) => std::fs::read(file)
-                .map_err(|error| WiringError::Roots(format!("{}: {error}", file.display())))?,
-            None => Vec::new(),
-        };
         let smtp = &policy.smtp;
         let timeouts = Timeouts {
             connect: smtp.connect_timeout,
@@ -74,7 +86,7 @@ impl Wired {
         Ok(Self {
             resolver: Resolver::new(&config)?,
             classifier: Classifier::new(&policy.verdicts)?,
-            tls: TlsContext::new(&roots).map_err(|error| WiringError::Roots(error.to_string()))?,
+            tls: roots(&policy)?,
             timeouts,
             policy,
         })

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use posthaste_mail::{Lane, Timestamp};
 use posthaste_policy::pacing::{Answer, Micros};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::claims::Claimed;
 use super::dial::{Line, NoLine, Wish, down_for};
@@ -135,7 +136,7 @@ impl Inner {
             let (row, told) = self.send(wired, &work, *row, &mut line).await;
             trunk.served(began.elapsed());
             let inner = self.clone();
-            tokio::spawn(async move {
+            let settle = async move {
                 let disposition = match told {
                     Some(mut told) => {
                         inner.weigh(&row, &mut told).await;
@@ -145,7 +146,8 @@ impl Inner {
                     None => Disposition::Done,
                 };
                 work.end(disposition);
-            });
+            };
+            tokio::spawn(settle.in_current_span());
         }
         line
     }

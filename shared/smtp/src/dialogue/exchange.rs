@@ -251,7 +251,8 @@ impl<'a> Exchange<'a> {
                 }
                 Next::Rcpt(n) if n < self.ask.len() && !self.mail_failed() => {
                     let index = self.ask[n];
-                    command::rcpt(out, &self.tx.recipients[index]);
+                    let tries = self.tx.tries.get(index).copied().filter(|_| self.parameters.xtry);
+                    command::rcpt(out, &self.tx.recipients[index], tries);
                     self.next = Next::Rcpt(n + 1);
                     Command::Rcpt(index)
                 }

@@ -40,6 +40,7 @@ pub(crate) fn plan(tx: &Transaction, offer: &Capabilities, manner: Manner, domai
             eight_bit: tx.content == ContentKind::EightBit,
             smtputf8,
             xid: offer.xid && tx.xid.is_some(),
+            xtry: offer.xtry,
         },
     };
     Plan { ask, outcomes, parameters }
@@ -99,6 +100,7 @@ mod tests {
             content: ContentKind::SevenBit,
             smtputf8: SmtpUtf8::NotNeeded,
             xid: None,
+            tries: Vec::new(),
         }
     }
 

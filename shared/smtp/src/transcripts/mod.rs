@@ -147,6 +147,7 @@ impl Case {
             content: self.content,
             smtputf8: self.smtputf8,
             xid: None,
+            tries: Vec::new(),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct MailParameters {
     pub(crate) smtputf8: bool,
     /// `XID=`, for the sandbox.
     pub(crate) xid: bool,
+    /// `XTRY=` at RCPT, for the sandbox.
+    pub(crate) xtry: bool,
 }
 
 pub(crate) fn ehlo(out: &mut BytesMut, name: &str) {
@@ -76,8 +78,11 @@ pub(crate) fn mail(
     line!(out, "MAIL FROM:<{from}>{text}");
 }
 
-pub(crate) fn rcpt(out: &mut BytesMut, to: &Address) {
-    line!(out, "RCPT TO:<{to}>");
+pub(crate) fn rcpt(out: &mut BytesMut, to: &Address, tries: Option<u32>) {
+    match tries {
+        Some(tries) => line!(out, "RCPT TO:<{to}> XTRY={tries}"),
+        None => line!(out, "RCPT TO:<{to}>"),
+    }
 }
 
 pub(crate) fn data(out: &mut BytesMut) {
@@ -140,7 +145,7 @@ mod tests {
         let check = |got: String, expected: &str| assert_eq!(got, format!("{expected}\r\n"));
         check(written(|out| ehlo(out, "mta.example.com")), "EHLO mta.example.com");
         check(written(|out| ehlo(out, "mta\r\nRSET")), "EHLO mtaRSET");
-        let all = MailParameters { size: Some(10), eight_bit: true, smtputf8: true, xid: false };
+        let all = MailParameters { size: Some(10), eight_bit: true, smtputf8: true, xid: false, xtry: false };
         check(
             written(|out| mail(out, &ReversePath::Null, all, None)),
             "MAIL FROM:<> SIZE=10 BODY=8BITMIME SMTPUTF8",
@@ -148,8 +153,12 @@ mod tests {
         let from = ReversePath::parse("a@b.example").unwrap();
         check(written(|out| mail(out, &from, MailParameters::default(), None)), "MAIL FROM:<a@b.example>");
         check(
-            written(|out| rcpt(out, &Address::parse("\"a b\"@c.example").unwrap())),
+            written(|out| rcpt(out, &Address::parse("\"a b\"@c.example").unwrap(), None)),
             "RCPT TO:<\"a b\"@c.example>",
+        );
+        check(
+            written(|out| rcpt(out, &Address::parse("a@c.example").unwrap(), Some(2))),
+            "RCPT TO:<a@c.example> XTRY=2",
         );
     }
 

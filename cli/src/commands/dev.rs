@@ -9,7 +9,7 @@ use posthaste_policy::Policy;
 
 use super::policy::PolicyFile;
 use crate::failure::{Failure, Outcome};
-use crate::host::{Access, Host, Setup, stop_asked};
+use crate::host::{Access, Host, Place, Setup, stop_asked};
 use crate::log::{self, LogForm};
 
 /// The local stack, until Ctrl-C or SIGTERM.
@@ -42,6 +42,10 @@ pub(crate) struct Args {
     /// Where messages and their history are kept
     #[arg(long, value_name = "DIR", default_value = ".posthaste")]
     state: PathBuf,
+    /// Keep mail at this AWS-compatible endpoint (LocalStack, ministack) and not in a directory; what is needed there is
+    /// made, under names that begin with posthaste-dev. Account and region are the environment's
+    #[arg(long, value_name = "URL", conflicts_with = "state")]
+    aws_endpoint: Option<String>,
     /// How log lines look; RUST_LOG says which there are
     #[arg(long, value_name = "FORM", default_value = "text")]
     log: LogForm,
@@ -72,14 +76,17 @@ pub(crate) fn run(args: Args) -> Outcome {
         http: args.http,
         access: if args.require_key || !args.http.ip().is_loopback() { Access::Keys } else { Access::Open },
         sandbox_smtp: args.sandbox_smtp,
-        state: args.state,
+        place: match args.aws_endpoint {
+            Some(endpoint) => Place::Aws(endpoint),
+            None => Place::State(args.state),
+        },
     };
     super::host_runtime()?.block_on(serve(setup))
 }
 
 async fn serve(setup: Setup) -> Outcome {
     let mut stopping = std::pin::pin!(stop_asked());
-    let (state, sandbox_only) = (setup.state.clone(), setup.policy.sandbox_only());
+    let (place, sandbox_only) = (setup.place.clone(), setup.policy.sandbox_only());
     let host = tokio::select! {
         started = Host::start(setup) => started?,
         () = &mut stopping => return Ok(()),
@@ -87,7 +94,7 @@ async fn serve(setup: Setup) -> Outcome {
     tracing::info!(
         http = %host.http(),
         sandbox_smtp = %host.sandbox_smtp(),
-        state = %state.display(),
+        kept_in = %place,
         mail_goes_to = if sandbox_only { "the sandbox" } else { "its recipients" },
         "the local stack is ready"
     );

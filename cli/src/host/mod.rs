@@ -1,12 +1,15 @@
-//! The local host: what is deployed as functions, in one process on one machine. It opens the embedded store, takes
-//! due jobs out of it and gives each to the use case, serves the API, and lets the sandbox receive.
+//! The local host: what is deployed as functions, in one process on one machine. It opens the embedded store, or that
+//! of an AWS-compatible endpoint, takes due jobs out of it and gives each to the use case, serves the API, and lets the
+//! sandbox receive.
 //!
 //! What is absent: no decision about mail; a job's disposition is the use case's, and is carried out here. Nothing
 //! is lost when the process dies at any moment: what is in hand comes again.
 
+mod backing;
 mod chores;
 mod door;
 mod http;
+mod lanes;
 mod policy;
 mod sandbox;
 mod signals;
@@ -27,9 +30,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub(crate) use backing::Place;
 pub(crate) use signals::stop_asked;
 
 use crate::failure::Failure;
+use backing::Backing;
 
 /// What the store may keep in memory: with all else that waits the host stays well under 100 MB.
 const STORE_MEMORY: Options = Options { rows_octets: 10 << 20, bodies_octets: 10 << 20 };
@@ -52,8 +57,8 @@ pub(crate) struct Setup {
     pub(crate) access: Access,
     /// Where the sandbox receiver listens.
     pub(crate) sandbox_smtp: SocketAddr,
-    /// Where the store is.
-    pub(crate) state: PathBuf,
+    /// Where mail is kept.
+    pub(crate) place: Place,
 }
 
 /// Who may ask the API.
@@ -69,7 +74,7 @@ pub(crate) enum Access {
 pub(crate) struct Host {
     http: SocketAddr,
     sandbox_smtp: SocketAddr,
-    store: Embedded,
+    store: Backing,
     /// Dropped: everything stops.
     stop: watch::Sender<()>,
     tasks: JoinSet<()>,
@@ -93,8 +98,8 @@ impl Host {
         let listener = http::listen(setup.http)
             .map_err(|error| Failure::failed(format!("--http {}: {error}", setup.http)))?;
         let http = listener.local_addr().map_err(Failure::failed)?;
-        let store = open_store(&setup.state).await?;
         let ambient = Ambient::system(setup.policy);
+        let store = setup.place.open(&ambient).await?;
         let sandbox = sandbox::open(&ambient).map_err(Failure::failed)?;
         let listening = sandbox
             .listen(setup.sandbox_smtp)
@@ -115,7 +120,7 @@ impl Host {
             tasks: JoinSet::new(),
             _sandbox: listening,
         };
-        let door = door::open(setup.access, &host, &ambient, &setup.state).await?;
+        let door = door::open(setup.access, &host, &ambient, &setup.place).await?;
         let app = App {
             ambient,
             stores: host.store.stores(),
@@ -138,16 +143,24 @@ impl Host {
     ) {
         let ambient = app.ambient.clone();
         self.tasks.spawn(http::serve(listener, posthaste_api::router(app), stop.clone()));
-        for lane in Lane::ALL {
-            let hands = work::Hands {
-                store: self.store.clone(),
-                deliverer: deliverer.clone(),
-                ambient: ambient.clone(),
-            };
-            self.tasks.spawn(work::work(hands, lane, stop.clone()));
+        match &self.store {
+            Backing::Embedded(store) => {
+                for lane in Lane::ALL {
+                    let (store, deliverer) = (store.clone(), deliverer.clone());
+                    let hands = work::Hands { store, deliverer, ambient: ambient.clone() };
+                    self.tasks.spawn(work::work(hands, lane, stop.clone()));
+                }
+                self.tasks.spawn(chores::purge(ambient.clone(), store.clone(), stop.clone()));
+            }
+            Backing::Aws(aws) => {
+                let names = aws.names();
+                for queue in [&names.transactional, &names.bulk, &names.slow] {
+                    let line = lanes::Line::new(aws, queue, deliverer, &ambient);
+                    self.tasks.spawn(line.work(stop.clone()));
+                }
+            }
         }
         self.tasks.spawn(chores::clock(ambient.clone(), self.store.stores(), stop.clone()));
-        self.tasks.spawn(chores::purge(ambient.clone(), self.store.clone(), stop.clone()));
         if let Some(file) = policy_file {
             self.tasks.spawn(policy::watch(file, ambient.policy.clone(), stop.clone()));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{Credentials, Region};
 
 use crate::calls::Calls;
 
@@ -20,6 +21,8 @@ const ATTEMPTS_MAX: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The region of an endpoint that was named without one.
+const EMULATED_REGION: Region = Region::from_static("us-east-1");
 /// A receive waits for messages to come, up to 20 s.
 const RECEIVE: Duration = Duration::from_secs(30);
 
@@ -61,6 +64,15 @@ impl Clients {
             );
         if let Some(endpoint) = endpoint {
             loader = loader.endpoint_url(endpoint);
+            // An emulator takes any region and any key, and must not wait for this machine to be asked who it is.
+            let is_set = |names: [&str; 2]| names.iter().any(|name| std::env::var_os(name).is_some());
+            if !is_set(["AWS_REGION", "AWS_DEFAULT_REGION"]) {
+                loader = loader.region(EMULATED_REGION);
+            }
+            if !is_set(["AWS_ACCESS_KEY_ID", "AWS_PROFILE"]) {
+                loader =
+                    loader.credentials_provider(Credentials::new("test", "test", None, None, "emulator"));
+            }
         }
         let config = loader.load().await;
         // Names of buckets in host names need a resolver that an emulator has not got.

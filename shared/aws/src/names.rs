@@ -61,6 +61,20 @@ impl Names {
         })
     }
 
+    /// Of one who needs the table and nothing else.
+    pub fn of_table(table: &str) -> Self {
+        Self {
+            table: table.to_owned(),
+            bucket: String::new(),
+            transactional: String::new(),
+            bulk: String::new(),
+            slow: String::new(),
+            dead: Default::default(),
+            bus: None,
+            delivered: Told::No,
+        }
+    }
+
     /// The queue of a lane.
     pub fn queue(&self, lane: Lane) -> &str {
         match lane {

@@ -15,8 +15,8 @@ use crate::{Clients, schema};
 const PAUSE: Duration = Duration::from_millis(200);
 /// How many times.
 const LOOKS_MAX: u32 = 150;
-/// Seconds that a job is hidden while somebody has it: as long as the longest delivery.
-const HIDDEN_S: &str = "930";
+/// Seconds that a job is hidden while somebody has it; whoever has it hides it again. Longer than a row's lease (60 s).
+const HIDDEN_S: &str = "90";
 /// Seconds a job is kept: SQS's most.
 const KEPT_S: &str = "1209600";
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{
-    DeleteMessageBatchRequestEntry, MessageSystemAttributeName, SendMessageBatchRequestEntry,
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageSystemAttributeName,
+    SendMessageBatchRequestEntry,
 };
 use posthaste_pipeline::machine::DELAY_MAX;
 use posthaste_pipeline::row::Job;
@@ -111,6 +112,31 @@ impl Aws {
             })
         });
         Ok(read.collect())
+    }
+
+    /// Hides messages in hand for so long, counted from now. One that is gone needs no hiding.
+    pub async fn hide(&self, queue: &str, receipts: &[String], time: Duration) -> Result<(), StoreError> {
+        for some in receipts.chunks(BATCH) {
+            let entries = some
+                .iter()
+                .enumerate()
+                .map(|(at, receipt)| {
+                    ChangeMessageVisibilityBatchRequestEntry::builder()
+                        .id(at.to_string())
+                        .receipt_handle(receipt)
+                        .visibility_timeout(i32::try_from(time.as_secs()).unwrap_or(i32::MAX))
+                        .build()
+                })
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            let change = self.clients().sqs.change_message_visibility_batch().queue_url(queue);
+            change
+                .set_entries(Some(entries))
+                .send()
+                .await
+                .map_err(|error| unavailable("hiding jobs in hand", error))?;
+        }
+        Ok(())
     }
 
     /// Acknowledges messages. One that somebody else has by now is theirs to acknowledge.

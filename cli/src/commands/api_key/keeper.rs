@@ -1,8 +1,9 @@
-//! Where keys are kept: behind the API, or in the directory of a stack that is not running, where the first one is
-//! made. Both give the API's answers.
+//! Where keys are kept: behind the API; in the directory of a stack that is not running, or in the table of a deployed
+//! one, where the first one is made. All give the API's answers.
 
 use std::path::Path;
 
+use posthaste_aws::{Aws, Clients, Names, Options};
 use posthaste_embedded::Embedded;
 use posthaste_mail::{KeyId, Tenant};
 use posthaste_pipeline::access::{KeyRecord, Scope, make_key};
@@ -25,6 +26,8 @@ pub(super) enum Keeper {
     Api(Api),
     /// In a directory that nobody has now.
     State(Embedded),
+    /// In the table of a deployed stack, for whoever may write to it.
+    Table(Aws),
 }
 
 /// A key to be made.
@@ -43,6 +46,26 @@ impl Keeper {
         Ok(Self::State(open_store(state).await?))
     }
 
+    /// The table of a deployed stack, in the account and region of the environment.
+    pub(super) async fn table(name: &str) -> Self {
+        let ambient = Ambient::system(Policy::sandbox());
+        Self::Table(Aws::new(
+            Clients::connect(None).await,
+            Names::of_table(name),
+            ambient,
+            Options::default(),
+        ))
+    }
+
+    /// Where keys are kept beside the API.
+    fn directory(&self) -> Option<&dyn Directory> {
+        match self {
+            Self::Api(_) => None,
+            Self::State(store) => Some(store),
+            Self::Table(aws) => Some(aws),
+        }
+    }
+
     /// Makes one; the answer has it in clear.
     pub(super) async fn create(&self, wanted: Wanted) -> Result<Value, Failure> {
         let Wanted { tenant, scopes, name } = wanted;
@@ -51,11 +74,13 @@ impl Keeper {
                 let body = json!({"tenant": tenant, "scopes": scopes, "name": name});
                 Ok(api.ask(Method::POST, "v1/api-keys", &[], &[], Body::Json(&body)).await?)
             }
-            Self::State(store) => {
+            Self::State(_) | Self::Table(_) => {
                 let is_operator = scopes.contains(&Scope::Operator);
                 let tenant = tenant.or_else(|| (!is_operator).then(Tenant::default_tenant));
                 let (record, key) = make_key(&Ambient::system(Policy::sandbox()), tenant, scopes, name);
-                store.put(record.clone()).await.map_err(Failure::failed)?;
+                if let Some(directory) = self.directory() {
+                    directory.put(record.clone()).await.map_err(Failure::failed)?;
+                }
                 let mut answer = shown(&record);
                 answer["key"] = json!(key.reveal());
                 Ok(answer)
@@ -69,8 +94,11 @@ impl Keeper {
         loop {
             let (page, next) = match self {
                 Self::Api(api) => page(api, tenant, after.as_ref()).await?,
-                Self::State(store) => {
-                    let keys = Directory::list(store, tenant, after.as_ref(), PAGE).await;
+                Self::State(_) | Self::Table(_) => {
+                    let keys = match self.directory() {
+                        Some(directory) => directory.list(tenant, after.as_ref(), PAGE).await,
+                        None => Ok(Vec::new()),
+                    };
                     let keys = keys.map_err(Failure::failed)?;
                     let next = keys.last().filter(|_| keys.len() == PAGE).map(|last| last.id.clone());
                     (keys.iter().map(shown).collect(), next)
@@ -96,13 +124,14 @@ impl Keeper {
                 }
             }
             Self::State(store) => Directory::revoke(store, None, id).await.map_err(Failure::failed),
+            Self::Table(aws) => Directory::revoke(aws, None, id).await.map_err(Failure::failed),
         }
     }
 
     /// Lets go of the directory.
     pub(super) async fn close(self) -> Result<(), Failure> {
         match self {
-            Self::Api(_) => Ok(()),
+            Self::Api(_) | Self::Table(_) => Ok(()),
             Self::State(store) => store.close().await.map_err(Failure::failed),
         }
     }

@@ -24,10 +24,11 @@ use crate::screen::{Align, Column, Form, Output, Table, ago, clean, print_json};
 #[command(
     after_help = "A key belongs to a tenant and has scopes: send, read, admin. An operator's belongs to none. The API \
 makes keys for whoever has `admin` (its own tenant's) or is an operator (anybody's); the first one is made with \
---state, in the directory of a stack that is not running.
+--state, in the directory of a stack that is not running, or with --table, in the table of a deployed one.
 
 Examples:
   posthaste api-key create --operator --state .posthaste
+  posthaste api-key create --operator --table posthaste-Table-1ABC
   posthaste api-key create --tenant acme --scope send --scope read --name shop
   posthaste api-key list
   posthaste api-key revoke 0w3ge1r70w3ge1r70w3ge1r70w"
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// Work in this directory of a stack that is not running, without its API
     #[arg(long, value_name = "DIR", global = true)]
     state: Option<PathBuf>,
+    /// Work in this DynamoDB table of a deployed stack, without its API
+    #[arg(long, value_name = "NAME", global = true, conflicts_with = "state")]
+    table: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
     #[command(flatten)]
@@ -74,7 +78,7 @@ Example:
 
 #[derive(Debug, clap::Args)]
 struct Create {
-    /// What it is good for: send, read, admin; repeat it
+    /// What it is good for: send, read, admin; repeat it. Or operator, alone
     #[arg(long = "scope", value_name = "SCOPE", value_parser = scope, required_unless_present = "operator")]
     scopes: Vec<Scope>,
     /// Whose it is; the caller's own without it
@@ -93,8 +97,7 @@ fn tenant(text: &str) -> Result<Tenant, String> {
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    let scope = Scope::parse(text).filter(|scope| *scope != Scope::Operator);
-    scope.ok_or_else(|| "expected send, read or admin".to_owned())
+    Scope::parse(text).ok_or_else(|| "expected send, read or admin, or operator alone".to_owned())
 }
 
 /// The id, or the whole key it stands in.
@@ -106,9 +109,10 @@ fn key_id(text: &str) -> Result<KeyId, String> {
 /// Runs it.
 pub(crate) async fn run(args: Args) -> Outcome {
     let form = args.output.form();
-    let keeper = match &args.state {
-        Some(state) => Keeper::open(state).await?,
-        None => Keeper::Api(args.api.open()?),
+    let keeper = match (&args.state, &args.table) {
+        (Some(state), _) => Keeper::open(state).await?,
+        (None, Some(table)) => Keeper::table(table).await,
+        (None, None) => Keeper::Api(args.api.open()?),
     };
     let outcome = match args.what {
         What::Create(create) => self::create(&keeper, create, form).await,
@@ -120,6 +124,11 @@ pub(crate) async fn run(args: Args) -> Outcome {
 
 async fn create(keeper: &Keeper, create: Create, form: Form) -> Outcome {
     let scopes = if create.operator { vec![Scope::Operator] } else { create.scopes };
+    if scopes.contains(&Scope::Operator) && (scopes.len() > 1 || create.tenant.is_some()) {
+        return Err(Failure::input(
+            "--scope operator: an operator's key has no other scope and no tenant".to_owned(),
+        ));
+    }
     let made = keeper.create(Wanted { tenant: create.tenant, scopes, name: create.name }).await?;
     if form == Form::Json {
         print_json(&made)?;
@@ -207,7 +216,8 @@ mod tests {
         check("create --scope send --scope read --tenant acme", true);
         check("create --operator", true);
         check("create", false);
-        check("create --scope operator", false);
+        check("create --scope operator", true);
+        check("create --scope everything", false);
         check("create --operator --tenant acme", false);
         check("create --operator --scope send", false);
         check("create --scope send --tenant Acme", false);

@@ -77,7 +77,7 @@ async fn play(form: Form) -> Outcome {
         http: free,
         access: Access::Open,
         sandbox_smtp: free,
-        state,
+        place: crate::host::Place::State(state),
     })
     .await?;
     let api = Api::local(host.http())?;

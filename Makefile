@@ -32,10 +32,10 @@ test-e2e: install-test-deps ## Tests of `posthaste dev` from outside (ARGS="-k t
 	@$(CARGO) build --quiet
 	@POSTHASTE="$(TARGET)/debug/posthaste" $(VENV)/bin/python -m pytest tests/e2e -n $(E2E_WORKERS) $(ARGS)
 
-# Link time optimisation is left to real deployments: it is paid per program.
+# The programs are those that the other tests have built; optimising them is left to real deployments.
 test-aws: install-aws-deps ## Deploys template.yaml on an AWS without Docker and drives it (ARGS="-k bus", ARGS="--endpoint URL")
-	@$(CARGO) build --release --quiet -p posthaste-functions -p posthaste
-	@POSTHASTE="$(TARGET)/release/posthaste" POSTHASTE_FUNCTIONS="$(TARGET)/release" tests/aws/run $(ARGS)
+	@$(CARGO) build --quiet --workspace
+	@POSTHASTE="$(TARGET)/debug/posthaste" POSTHASTE_FUNCTIONS="$(TARGET)/debug" tests/aws/run $(ARGS)
 
 test-aws-stores: install-aws-deps ## The store contract on the emulated AWS, and on DynamoDB's own engine
 	@CARGO="$(CARGO)" $(AWS_VENV)/bin/python tests/aws/stores.py $(ARGS)

@@ -56,12 +56,13 @@ impl Function {
     /// Reads its settings, and makes the routes.
     pub async fn prepare() -> Result<Self, SettingsError> {
         let environment = Environment::prepare().await?;
-        let stores = environment.aws.stores();
+        let (ambient, stores) = (environment.ambient.clone(), environment.aws.stores());
+        let authority = KeysNeeded::new(stores.directory.clone(), ambient.clock.clone());
         let router = posthaste_api::router(App {
-            ambient: environment.ambient.clone(),
+            ambient,
             stores,
             limits: Limits::new(BODY_OCTETS_MAX, BODY_OCTETS_MAX, IN_FLIGHT_KILOBYTES),
-            authority: Arc::new(KeysNeeded::new(stores.directory.clone(), environment.ambient.clock.clone())),
+            authority: Arc::new(authority),
             names: Names::any(),
             sandbox: Some(SandboxMail::Kept(Arc::new(InTable(environment.aws.clone())))),
         });

@@ -44,7 +44,7 @@ async fn a_body_is_the_octets_that_were_sent() {
     let binary = request(event(json!({"body": "/wAKDQ==", "isBase64Encoded": true}))).unwrap();
     assert_eq!(octets(binary.into_body()).await, [0xff, 0, 10, 13]);
     let none = request(event(json!({}))).unwrap();
-    assert_eq!(octets(none.into_body()).await, []);
+    assert_eq!(octets(none.into_body()).await, [0_u8; 0]);
 }
 
 #[test]

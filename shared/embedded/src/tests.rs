@@ -148,8 +148,8 @@ async fn hashes_are_found_in_memory_in_the_table_and_after_a_restart() {
         for n in (0..MESSAGES).step_by(61) {
             let by = SearchBy::Tag { name: "n".to_owned(), value: n.to_string() };
             let search = Search { tenant: Tenant::default_tenant(), by, after: None, limit: 10 };
-            assert_eq!(store.find(&search).await.unwrap().ids, [row_key(n).message], "{n}");
-            assert!(store.message(&search.tenant, &row_key(n).message).await.unwrap().len() == 1, "{n}");
+            assert_eq!(store.find(&search).await.unwrap().ids, [key(n).message], "{n}");
+            assert!(store.message(&search.tenant, &key(n).message).await.unwrap().len() == 1, "{n}");
         }
     }
     drop(store);

@@ -124,6 +124,7 @@ impl Stage {
         match control::retry_now(&ambient, &hand.stores(), &Tenant::default_tenant(), &id).await {
             Ok(_) | Err(ControlError::Refused(_) | ControlError::Store(_) | ControlError::Busy) => {}
             Err(ControlError::NotFound(_)) => {}
+            Err(ControlError::NoDeadLetter(letter)) => panic!("nobody asked for the dead letter {letter}"),
         }
     }
 }

@@ -149,6 +149,8 @@ pub async fn fresh() -> Option<Subject> {
     };
     let aws = Aws::new(clients, names, ambient, Options { feed_settles_within: Duration::ZERO });
     let queue = AwsQueue { aws: aws.clone(), held: Mutex::default() };
+    // The first of all tests in this process does; nothing here is encrypted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let putter = Arc::new(AtUrl(reqwest::Client::new()));
     Some(Subject { stores: aws.stores(), queue: Arc::new(queue), deliveries: Deliveries::Once, putter })
 }

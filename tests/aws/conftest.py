@@ -20,6 +20,14 @@ def pytest_addoption(parser):
     parser.addoption("--reachable-at", help="where functions of that AWS reach this machine (default 127.0.0.x)")
 
 
+# What takes longest begins first, each in a process of its own.
+LONGEST = ["test_faults.py", "test_kill.py", "test_outage.py"]
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def stack_world(tmp_path_factory, pytestconfig):
     world = World(tmp_path_factory.mktemp("aws"), Bootstraps(), pytestconfig.getoption("--endpoint"),

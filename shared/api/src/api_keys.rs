@@ -5,6 +5,7 @@ use axum::response::IntoResponse;
 use posthaste_mail::{KeyId, Tenant, Timestamp};
 use posthaste_pipeline::access::{KeyRecord, Scope, make_key};
 use posthaste_pipeline::intake::{Findings, read_json};
+use posthaste_pipeline::view::rfc3339;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{Ask, json};
@@ -58,6 +59,7 @@ struct KeyView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a Tenant>,
     scopes: &'a [Scope],
+    #[serde(serialize_with = "rfc3339")]
     created_at: Timestamp,
 }
 

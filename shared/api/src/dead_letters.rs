@@ -5,6 +5,7 @@ use posthaste_mail::{JobId, MessageId, Tenant, Timestamp};
 use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::control::{self, Redriven};
 use posthaste_pipeline::effect::DeadLetter;
+use posthaste_pipeline::view::rfc3339;
 use serde::Serialize;
 
 use crate::ask::{Ask, json};
@@ -25,6 +26,7 @@ struct LetterView<'a> {
     part: u16,
     tenant: &'a Tenant,
     reason: &'a str,
+    #[serde(serialize_with = "rfc3339")]
     at: Timestamp,
 }
 

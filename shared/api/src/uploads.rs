@@ -1,5 +1,6 @@
 //! `/v1/uploads`: a place for a body that is too large for a request, and the submission that names it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -10,8 +11,8 @@ use posthaste_mail::{Tenant, Timestamp, UploadId};
 use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::intake::{Mail, Refusal, UploadRequest, read_json};
 use posthaste_pipeline::upload::{self, UploadOffer, UploadReceived, UploadWay};
+use posthaste_pipeline::view::rfc3339;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::App;
@@ -39,6 +40,7 @@ struct Offered {
     upload: UploadId,
     url: String,
     headers: BTreeMap<String, String>,
+    #[serde(serialize_with = "rfc3339")]
     expires_at: Timestamp,
 }
 

@@ -1,13 +1,18 @@
 //! Keys: what each is good for, how they are made and revoked, what an operator sees, and quotas.
 
 use axum::body::Body;
-use posthaste_mail::{JobId, MessageId, PartKey, Tenant};
+use posthaste_mail::{JobId, MessageId, PartKey, Tenant, Timestamp};
 use posthaste_pipeline::effect::{DeadLetter, Effect};
 use posthaste_policy::{Policy, QuotaLimits};
 use serde_json::{Value, json};
 
 use super::bench::{bench, keyed, letter};
 use crate::Scope;
+
+/// Whether it is written as times are.
+pub(super) fn is_time(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| Timestamp::parse_rfc3339(text).is_some())
+}
 
 const EVERY: [Scope; 3] = [Scope::Send, Scope::Read, Scope::Admin];
 
@@ -96,6 +101,7 @@ async fn keys_are_made_shown_once_listed_and_revoked() {
     let made = made.json();
     assert_eq!((&made["tenant"], &made["scopes"]), (&json!("one"), &json!(["send", "admin"])));
     let (shown, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    assert!(is_time(&made["created_at"]), "{made}");
     assert!(shown.starts_with(&format!("ph_{id}_")));
     let admin = format!("Bearer {shown}");
     let own = bench.with(&admin, "POST", "/v1/api-keys", &json!({"scopes": ["read"]})).await.json();
@@ -167,6 +173,7 @@ async fn an_operator_puts_dead_letters_back() {
 
     let listed = bench.with(&operator, "GET", "/v1/dead-letters?limit=1", &Value::Null).await.json();
     assert_eq!(listed["dead_letters"][0]["reason"], "because queued");
+    assert!(is_time(&listed["dead_letters"][0]["at"]), "{listed}");
     assert_eq!(listed["next"], queued.job.as_str());
     let check = async |job: &str, status: u16, expected: Value| {
         let path = format!("/v1/dead-letters/{job}:redrive");

@@ -5,6 +5,7 @@ use posthaste_mail::{MessageId, Tenant};
 use posthaste_policy::Policy;
 use serde_json::{Value, json};
 
+use super::access::is_time;
 use super::bench::{Bench, bench, keyed};
 use crate::Scope;
 
@@ -16,6 +17,7 @@ async fn offered(bench: &Bench, key: &str, size: usize) -> (String, String) {
     assert_eq!(answered.status, 201, "{}", answered.json());
     let offer = answered.json();
     assert_eq!(offer["headers"], json!({"Content-Length": size.to_string(), "If-None-Match": "*"}));
+    assert!(is_time(&offer["expires_at"]), "{offer}");
     let url = offer["url"].as_str().unwrap();
     (offer["upload"].as_str().unwrap().to_owned(), url[url.find("/v1/").unwrap()..].to_owned())
 }

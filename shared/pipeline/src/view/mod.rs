@@ -17,7 +17,7 @@ use posthaste_mail::Timestamp;
 use serde::Serializer;
 
 /// A time as the API writes it.
-fn rfc3339<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+pub fn rfc3339<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(time)
 }
 

@@ -13,7 +13,7 @@ AWS_VENV := .venv-aws
 # One test process a core and two more: they mostly wait for schedules of seconds.
 E2E_WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
 
-.PHONY: help demo test test-rust test-e2e test-aws test-aws-stores bench lint fmt install-test-deps install-aws-deps
+.PHONY: help demo test test-rust test-e2e test-aws test-aws-stores bench cost lint fmt install-test-deps install-aws-deps
 
 help: ## What there is to make
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -44,6 +44,10 @@ bench: install-test-deps ## Messages/s and CPU beside Postfix, one table and ben
 	@$(CARGO) build --release --quiet
 	@$(CARGO) build --release --quiet -p posthaste-smtp --example hop
 	@POSTHASTE="$(TARGET)/release/posthaste" HOP="$(TARGET)/release/examples/hop" $(VENV)/bin/python tests/bench/bench.py $(ARGS)
+
+cost: $(AWS_VENV)/.installed ## What a million messages cost on AWS: requests as measured, prices of tests/cost/prices.toml
+	@$(CARGO) build --quiet -p posthaste-tests --example cost
+	@COST_DRIVER="$(TARGET)/debug/examples/cost" $(AWS_VENV)/bin/python tests/cost/cost.py $(ARGS)
 
 lint: ## Formatting, clippy without warnings, the arrows between crates
 	@$(CARGO) fmt --all --check

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_smithy_types::error::display::DisplayErrorContext;
 use lambda_runtime::LambdaEvent;
+use posthaste_aws::counts::Standing;
 use posthaste_aws::{Aws, Received};
 use posthaste_mail::Timestamp;
 use posthaste_pipeline::clock::tick;
@@ -23,17 +24,6 @@ const RESERVE: Duration = Duration::from_secs(5);
 const RECEIVES_MAX: usize = 10;
 /// What is told of a job that its queue gave up on.
 const GIVEN_UP: &str = "received too often without an end: its queue gave it up";
-
-/// How things stand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Since when the oldest waiting mail waits, in milliseconds.
-    pub ledger_age_ms: u64,
-    /// Rows that wait.
-    pub waiting: u64,
-    /// Jobs and submissions that were put aside.
-    pub dead_letters: u64,
-}
 
 /// The function.
 pub struct Function {
@@ -67,16 +57,13 @@ impl Function {
             Ok((Err(_), _)) => {}
             Err(_) => tracing::warn!("a minute was too short; the next one goes on"),
         }
-        match gauges(aws, ambient.now()).await {
-            Ok(gauges) => tracing::info!(
-                ledger_age_ms = gauges.ledger_age_ms,
-                waiting = gauges.waiting,
-                dead_letters = gauges.dead_letters,
-                "how things stand"
-            ),
-            Err(error) => tracing::warn!(%error, "how things stand is not known"),
+        match standing(aws, ambient.now()).await {
+            Ok(standing) => invocation.end_with(&standing),
+            Err(error) => {
+                tracing::warn!(%error, "how things stand is not known");
+                invocation.end();
+            }
         }
-        invocation.end();
         Ok(())
     }
 }
@@ -119,25 +106,18 @@ fn readable(received: &[Received]) -> Vec<(Job, String)> {
     received.iter().filter_map(job).collect()
 }
 
-/// How things stand now.
-async fn gauges(aws: &Aws, now: Timestamp) -> Result<Gauges, StoreError> {
+/// How things stand now. What queues gave up on and nobody could read counts among the dead letters.
+async fn standing(aws: &Aws, now: Timestamp) -> Result<Standing, StoreError> {
     let groups = aws.stores().ledger.waiting(None).await?;
-    let oldest = groups.iter().map(|group| group.oldest).min();
-    let buried = u64::try_from(aws.dead_letters().await?).unwrap_or(u64::MAX);
-    let mut aside = 0;
+    let mut dead = aws.dead_letters().await?;
     for queue in &aws.names().dead {
-        aside += messages(aws, queue).await?;
+        dead += messages(aws, queue).await?;
     }
-    Ok(Gauges {
-        ledger_age_ms: oldest
-            .map_or(0, |oldest| u64::try_from(now.since(oldest).as_millis()).unwrap_or(u64::MAX)),
-        waiting: groups.iter().map(|group| group.count).sum(),
-        dead_letters: buried.saturating_add(aside),
-    })
+    Ok(Standing::of(&groups, dead, now))
 }
 
 /// Messages in a queue, roughly.
-async fn messages(aws: &Aws, queue: &str) -> Result<u64, StoreError> {
+async fn messages(aws: &Aws, queue: &str) -> Result<usize, StoreError> {
     use aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages;
     let asked = aws.clients().sqs.get_queue_attributes().queue_url(queue);
     let got = asked.attribute_names(ApproximateNumberOfMessages).send().await.map_err(|error| {

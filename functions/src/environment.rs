@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use posthaste_aws::counts::Counts;
 use posthaste_aws::{Aws, Clients, Options};
 use posthaste_mail::{Tenant, Timestamp};
 use posthaste_pipeline::ambient::Ambient;
@@ -37,8 +38,10 @@ pub struct Environment {
     pub settings: Settings,
     /// The stores.
     pub aws: Aws,
-    /// Time, chance and the policy in force.
+    /// Time, chance and the policy in force; counts into `counts`.
     pub ambient: Ambient,
+    /// What this invocation has come to.
+    pub counts: Arc<Counts>,
     policy: DeployedPolicy,
     deliveries: OnceCell<Deliveries>,
 }
@@ -54,12 +57,13 @@ impl Environment {
     pub async fn prepare() -> Result<Self, SettingsError> {
         let settings = Settings::read(variable)?;
         // Until the deployed one is known nobody is told anything but an error.
-        let ambient = Ambient::system(Policy::default());
+        let counts = Arc::new(Counts::default());
+        let ambient = Ambient::system(Policy::default()).metered(counts.clone());
         // The SDK reads AWS_ENDPOINT_URL by itself.
         let clients = Clients::connect(None).await;
         let aws = Aws::new(clients, settings.names.clone(), ambient.clone(), Options::default());
         let policy = DeployedPolicy::new(settings.policy.clone());
-        Ok(Self { settings, aws, ambient, policy, deliveries: OnceCell::new() })
+        Ok(Self { settings, aws, ambient, counts, policy, deliveries: OnceCell::new() })
     }
 
     /// Puts a changed policy in force; the first thing of each invocation.

@@ -1,9 +1,11 @@
-//! One invocation from its beginning to its end: what is measured begins here and is told here, in a line of its own.
+//! One invocation from its beginning to its end: what was counted in between is told here, as metrics in the log.
 
+use posthaste_aws::counts::Standing;
+use posthaste_aws::emf;
 use posthaste_mail::Timestamp;
 
 use crate::environment::Environment;
-use crate::settings::Settings;
+use crate::settings::variable;
 
 /// An invocation under way.
 pub struct Invocation<'a> {
@@ -15,18 +17,30 @@ impl<'a> Invocation<'a> {
     /// Begins; what was counted before belongs to nobody.
     pub fn begin(environment: &'a Environment) -> Self {
         environment.aws.clients().calls.take();
+        environment.counts.take();
         Self { environment, began: environment.now() }
     }
 
-    /// The settings it runs under.
-    pub fn settings(&self) -> &Settings {
-        &self.environment.settings
+    /// Ends, and tells what it came to.
+    pub fn end(self) {
+        self.tell(None);
     }
 
-    /// Ends, and tells what it took.
-    pub fn end(self) {
-        let calls: u64 = self.environment.aws.clients().calls.take().values().sum();
-        let took_ms = self.environment.now().since(self.began).as_millis();
-        tracing::debug!(took_ms, aws_calls = calls, "an invocation ended");
+    /// Ends, and tells how things stand as well.
+    pub fn end_with(self, standing: &Standing) {
+        self.tell(Some(standing));
+    }
+
+    fn tell(self, standing: Option<&Standing>) {
+        let environment = self.environment;
+        let (counted, calls) = (environment.counts.take(), environment.aws.clients().calls.take());
+        let at = environment.now();
+        let function = variable("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+        let told = emf::Invocation { stack: &environment.settings.stack, function: &function, at };
+        for line in emf::lines(&told, &counted, &calls, standing) {
+            // CloudWatch makes metrics of it only where it stands alone in its line.
+            println!("{line}");
+        }
+        tracing::debug!(took_ms = at.since(self.began).as_millis(), "an invocation ended");
     }
 }

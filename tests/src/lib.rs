@@ -1,6 +1,7 @@
 //! Tests that need more than one crate.
 
 pub mod contract;
+pub mod cost;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]

@@ -99,6 +99,52 @@ mod deliveries {
     }
 }
 
+mod cost {
+    /// On the endpoint that `POSTHASTE_TEST_AWS` names.
+    mod aws {
+        use std::time::Duration;
+
+        use posthaste_tests::cost::{A_BATCH, Measured, Way, measure, said};
+
+        async fn measured(way: Way, messages: u64) -> Option<Measured> {
+            let endpoint = std::env::var("POSTHASTE_TEST_AWS").ok()?;
+            Some(
+                measure(&endpoint, way, messages, Duration::ZERO)
+                    .await
+                    .expect("every message comes to its end"),
+            )
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn a_message_by_itself_asks_as_much_as_it_did() {
+            let Some(Measured { done, .. }) = measured(Way::Sparse, 5).await else { return };
+            let intake = ["PutItem 3: 4 written, 0 read", "PutObject 1", "SendMessageBatch 1"];
+            assert_eq!(said(&done.intake.calls, 5), intake);
+            // A function that is new reads its secret and the holds; each message its row and its recipient's
+            // suppression, and then the claim, the settlement and the event are written.
+            let deliver = [
+                "GetItem 3: 0 written, 3 read",
+                "PutItem 3: 5 written, 0 read",
+                "Query 1: 0 written, 1 read",
+                "GetObject 1",
+            ];
+            assert_eq!(said(&done.deliver.calls, 5), deliver);
+            assert_eq!(said(&done.poller.calls, 5), ["DeleteMessageBatch 1", "ReceiveMessage 1"]);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn a_message_of_a_batch_asks_as_much_as_it_did() {
+            let Some(Measured { done, .. }) = measured(Way::Batches, A_BATCH).await else { return };
+            // The list of a request's messages is one item of three kilobytes and a half.
+            let intake = ["PutItem 2.01: 3.04 written, 0 read", "PutObject 0.01", "SendMessageBatch 0.1"];
+            assert_eq!(said(&done.intake.calls, A_BATCH), intake);
+            let written =
+                said(&done.deliver.calls, A_BATCH).into_iter().filter(|line| line.starts_with("Put"));
+            assert_eq!(written.collect::<Vec<_>>(), ["PutItem 3: 5 written, 0 read"]);
+        }
+    }
+}
+
 macro_rules! durable {
     ($($case:ident)*) => {
         mod durable {

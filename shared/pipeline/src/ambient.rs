@@ -1,11 +1,13 @@
-//! What a use case cannot know by itself: the time, chance, and the policy in force. All are handed in, so that
-//! a test or a simulation can say what they are.
+//! What a use case cannot know by itself: the time, chance, the policy in force, and who counts what happens. All are
+//! handed in, so that a test or a simulation can say what they are.
 
 use std::sync::{Arc, RwLock};
 
 use posthaste_mail::{JobId, MessageId, Timestamp};
 use posthaste_policy::Policy;
 use rand::Rng;
+
+use crate::meter::{Happened, Meter, Unmetered};
 
 /// Says what time it is.
 pub trait Clock: Send + Sync {
@@ -69,7 +71,7 @@ impl PolicyInForce {
     }
 }
 
-/// Time, chance and policy together, as every use case takes them.
+/// Time, chance, policy and meter together, as every use case takes them.
 #[derive(Clone)]
 pub struct Ambient {
     /// The time.
@@ -78,16 +80,29 @@ pub struct Ambient {
     pub chance: Arc<dyn Chance>,
     /// The policy.
     pub policy: PolicyInForce,
+    /// Who counts.
+    pub meter: Arc<dyn Meter>,
 }
 
 impl Ambient {
-    /// The machine's clock and generator.
+    /// The machine's clock and generator, and nobody who counts.
     pub fn system(policy: Policy) -> Self {
         Self {
             clock: Arc::new(SystemClock),
             chance: Arc::new(SystemChance),
             policy: PolicyInForce::new(policy),
+            meter: Arc::new(Unmetered),
         }
+    }
+
+    /// The same, counted by this meter.
+    pub fn metered(self, meter: Arc<dyn Meter>) -> Self {
+        Self { meter, ..self }
+    }
+
+    /// Takes note of what happened.
+    pub fn note(&self, happened: Happened<'_>) {
+        self.meter.note(happened);
     }
 
     /// Now.

@@ -11,6 +11,7 @@ pub mod deliver;
 pub mod effect;
 pub mod intake;
 pub mod machine;
+pub mod meter;
 pub mod row;
 pub mod spool;
 pub mod stores;

@@ -15,6 +15,15 @@ use crate::{
     Transaction, WhyUnsent,
 };
 
+/// How long the parts of an opening took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenTimes {
+    /// To be connected, TCP alone.
+    pub connect: Duration,
+    /// The TLS handshake; `None` in clear.
+    pub handshake: Option<Duration>,
+}
+
 /// An open, greeted, perhaps encrypted and authenticated connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -32,6 +41,7 @@ pub struct Connection {
     /// Recipient domains that were asked for; kept only where the peer limits them.
     domains: Vec<Domain>,
     idle_since: Instant,
+    pub(crate) times: OpenTimes,
 }
 
 /// How long one reply may take.
@@ -71,7 +81,13 @@ impl Connection {
             closed: false,
             domains: Vec::new(),
             idle_since: Instant::now(),
+            times: OpenTimes::default(),
         }
+    }
+
+    pub(crate) fn connected_in(mut self, took: Duration) -> Self {
+        self.times.connect = took;
+        self
     }
 
     /// Whom it leads to.
@@ -92,6 +108,11 @@ impl Connection {
     /// What is worth remembering of this host: the session's habits and what was learned since.
     pub fn habits(&self) -> Habits {
         self.habits
+    }
+
+    /// How long it took to open.
+    pub fn times(&self) -> OpenTimes {
+        self.times
     }
 
     /// Transactions whose final reply came, whatever it said.

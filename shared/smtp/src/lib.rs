@@ -27,7 +27,7 @@ mod wire;
 mod transcripts;
 
 pub use capabilities::{Capabilities, Limits, SizeLimit};
-pub use connection::Connection;
+pub use connection::{Connection, OpenTimes};
 pub use open::{open, open_on};
 pub use report::{
     After, ConnectFailure, Inability, Loss, OpenError, Outcome, Report, WhyNoAuth, WhyNoTls, WhyUnsent,

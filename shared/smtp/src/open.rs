@@ -27,9 +27,9 @@ pub async fn open(
     timeouts: &Timeouts,
     deadline: Instant,
 ) -> Result<Connection, OpenError> {
-    let stream = Stream::Tcp(connect(peer, timeouts, deadline).await?);
+    let (stream, took) = connect(peer, timeouts, deadline).await?;
     let failure = match converse(stream, peer, session, tls, timeouts, deadline).await {
-        Ok(connection) => return Ok(connection),
+        Ok(connection) => return Ok(connection.connected_in(took)),
         Err(failure) => failure,
     };
     if failure.again == Again::No {
@@ -37,8 +37,9 @@ pub async fn open(
     }
     let habits = Habits { hello: Hello::Helo, ..session.habits };
     let session = Session { habits, ..session.clone() };
-    let stream = Stream::Tcp(connect(peer, timeouts, deadline).await?);
-    converse(stream, peer, &session, tls, timeouts, deadline).await.map_err(|failure| failure.error)
+    let (stream, took) = connect(peer, timeouts, deadline).await?;
+    let again = converse(stream, peer, &session, tls, timeouts, deadline).await;
+    again.map(|connection| connection.connected_in(took)).map_err(|failure| failure.error)
 }
 
 /// The same over a stream that is there already: a pipe to a receiver in this process.
@@ -57,7 +58,12 @@ where
     converse(stream, peer, session, tls, timeouts, deadline).await.map_err(|failure| failure.error)
 }
 
-async fn connect(peer: &Peer, timeouts: &Timeouts, deadline: Instant) -> Result<TcpStream, OpenError> {
+async fn connect(
+    peer: &Peer,
+    timeouts: &Timeouts,
+    deadline: Instant,
+) -> Result<(Stream, Duration), OpenError> {
+    let began = Instant::now();
     let unreachable = |error: io::Error| {
         let how = match error.kind() {
             io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
@@ -80,7 +86,7 @@ async fn connect(peer: &Peer, timeouts: &Timeouts, deadline: Instant) -> Result<
     tcp.set_nodelay(true).map_err(unreachable)?;
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     socket2::SockRef::from(&tcp).set_tcp_keepalive(&keepalive).map_err(unreachable)?;
-    Ok(tcp)
+    Ok((Stream::Tcp(tcp), began.elapsed()))
 }
 
 async fn converse(
@@ -93,7 +99,7 @@ async fn converse(
 ) -> Result<Connection, Failure> {
     let mut channel = Channel::new(stream);
     let mut opening = Opening::new(session);
-    let mut facts = None;
+    let (mut facts, mut handshake_took) = (None, None);
     let mut step = opening.start();
     loop {
         step = match step {
@@ -107,10 +113,11 @@ async fn converse(
             }
             Step::Handshake => {
                 let wait = Wait { at_most: timeouts.tls, deadline };
+                let began = Instant::now();
                 match handshake(&mut channel, peer, session, tls, wait).await {
                     Ok(proven) => {
                         let trust = proven.trust.clone();
-                        facts = Some(proven);
+                        (facts, handshake_took) = (Some(proven), Some(began.elapsed()));
                         opening.encrypted(trust, &mut channel.out)
                     }
                     Err(error) => failed(error),
@@ -126,7 +133,9 @@ async fn converse(
             }
         };
     }
-    Ok(Connection::opened(peer, timeouts, channel, opening, facts))
+    let mut connection = Connection::opened(peer, timeouts, channel, opening, facts);
+    connection.times.handshake = handshake_took;
+    Ok(connection)
 }
 
 fn failed(error: OpenError) -> Step {

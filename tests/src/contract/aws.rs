@@ -9,6 +9,7 @@ use bytes::Bytes;
 use posthaste_aws::{Aws, Clients, Names, Options};
 use posthaste_mail::{Lane, Timestamp};
 use posthaste_pipeline::ambient::{Ambient, Clock, PolicyInForce, SystemChance};
+use posthaste_pipeline::meter::Unmetered;
 use posthaste_pipeline::row::Job;
 use posthaste_pipeline::stores::StoreError;
 use posthaste_pipeline::upload::{UploadOffer, UploadReceived, UploadWay};
@@ -146,6 +147,7 @@ pub async fn fresh() -> Option<Subject> {
         clock: Arc::new(Late),
         chance: Arc::new(SystemChance),
         policy: PolicyInForce::new(Policy::default()),
+        meter: Arc::new(Unmetered),
     };
     let aws = Aws::new(clients, names, ambient, Options { feed_settles_within: Duration::ZERO });
     let queue = AwsQueue { aws: aws.clone(), held: Mutex::default() };

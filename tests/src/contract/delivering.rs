@@ -12,6 +12,7 @@ use posthaste_pipeline::deliver::Disposition;
 use posthaste_pipeline::deliver::claims::{Claimed, Claims};
 use posthaste_pipeline::effect::{Effect, EventKind};
 use posthaste_pipeline::machine::{CRASHES_MAX, Certainty, Retry, Told, retry_now};
+use posthaste_pipeline::meter::Unmetered;
 use posthaste_pipeline::row::{End, Facts, Outcome, Promise, Row, State};
 use posthaste_policy::retry::Position;
 use posthaste_policy::verdict::Class;
@@ -86,7 +87,8 @@ impl Day {
         let clock = Arc::new(Now(AtomicI64::new(make::T0.0)));
         let dice = Arc::new(Dice::new(seed ^ 0x5eed));
         let policy = PolicyInForce::new(Policy::default());
-        let ambient = Ambient { clock: clock.clone(), chance: dice.clone(), policy };
+        let meter = Arc::new(Unmetered);
+        let ambient = Ambient { clock: clock.clone(), chance: dice.clone(), policy, meter };
         let claims = Claims::new(ambient.clone(), subject.stores.clone());
         Arc::new(Self { subject: subject.clone(), ambient, clock, dice, claims, world: Mutex::default() })
     }

@@ -11,6 +11,7 @@ use posthaste_pipeline::ambient::{Ambient, PolicyInForce};
 use posthaste_pipeline::control::{self, CancelAnswer, ControlError};
 use posthaste_pipeline::deliver::Disposition;
 use posthaste_pipeline::deliver::claims::{Claimed, Claims};
+use posthaste_pipeline::meter::Unmetered;
 use posthaste_pipeline::row::{Dot, Guarantee, Job, Row};
 use posthaste_pipeline::stores::Acceptance;
 use posthaste_policy::Policy;
@@ -49,6 +50,7 @@ impl Stage {
             clock: Arc::new(self.world.watch.off_by(skew_millis)),
             chance: Arc::new(Dice::new(seed)),
             policy: self.policy.clone(),
+            meter: Arc::new(Unmetered),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::effect::{Effect, Step, Suppression};
 use crate::machine::{
     Barred, Claim, LEASE, Pace, Situation, Told, claim, follow, settle, settle_late, told_of,
 };
+use crate::meter::{Happened, Tale};
 use crate::row::{Dot, Job, Row, RowKey, State};
 use crate::stores::{Applied, Hold, StoreError, Stores, obeys};
 
@@ -89,6 +90,7 @@ impl Claims {
             }
             if let Err(error) = self.claim_round(jobs, &open, &mut claimed).await {
                 tracing::warn!(%error, jobs = open.len(), "the store could not claim; the jobs wait");
+                self.ambient.note(Happened::StoreFailed);
                 let until = self.ambient.now().plus(STORE_OUTAGE_WAIT);
                 for at in open {
                     claimed[at].get_or_insert(Claimed::Over(Disposition::KeepUntil(until)));
@@ -160,7 +162,11 @@ impl Claims {
             whose.push((at, row));
             steps.push(step);
         }
+        let tales: Vec<Tale> = steps.iter().map(Tale::of).collect();
         let applied = self.stores.ledger.apply(steps).await?;
+        for (tale, _) in tales.iter().zip(&applied).filter(|(_, applied)| **applied == Applied::Yes) {
+            tale.note(&*self.ambient.meter);
+        }
         for ((at, row), applied) in whose.into_iter().zip(applied) {
             claimed[at] = match (applied, row) {
                 (Applied::Stale, _) => None,
@@ -230,6 +236,7 @@ impl Claims {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, message_id = %job.key.message, "the store could not settle; trying again");
+                    self.ambient.note(Happened::StoreFailed);
                     tokio::time::sleep(wait).await;
                 }
             }
@@ -261,8 +268,14 @@ impl Claims {
             }
             return Ok(Some(given_back(known, job)));
         };
-        let written = step.row.clone();
+        let (written, tale) = (step.row.clone(), Tale::of(&step));
         if self.stores.ledger.apply(vec![step]).await? == [Applied::Yes] {
+            self.ambient.note(Happened::Attempted {
+                lane: job.lane,
+                site: written.site.as_deref(),
+                recipients: told.len(),
+            });
+            tale.note(&*self.ambient.meter);
             if let Some(told) = told_of(&written) {
                 // Where this is stale somebody has taken it over.
                 self.stores.ledger.apply(vec![told]).await?;

@@ -19,6 +19,7 @@ use super::pacer::{PaceKey, Seat};
 use super::way::{To, Way};
 use super::wired::{Wired, session_tls};
 use super::{Inner, locked};
+use crate::meter::{Happened, Wait};
 
 /// An open connection with its seat.
 pub(super) struct Line {
@@ -130,6 +131,11 @@ impl Inner {
     }
 
     fn line(&self, door: Door, connection: Connection) -> Line {
+        let times = connection.times();
+        self.ambient.note(Happened::Waited { on: Wait::Connect, took: times.connect });
+        if let Some(took) = times.handshake {
+            self.ambient.note(Happened::Waited { on: Wait::Handshake, took });
+        }
         let habits = connection.habits();
         if habits != Habits::default() {
             self.remember_habits(door.addr, habits);
@@ -153,7 +159,8 @@ impl Inner {
 
     async fn mx_doors(&self, wired: &Wired, route: &MailHosts, way: &Way) -> Result<Vec<Door>, Failure> {
         let seed = u64::from_be_bytes(first_8(self.ambient.chance.octets()));
-        let candidates = wired.resolver.candidates(route, seed).await.map_err(|error| of_route(&error))?;
+        let candidates = self.names(wired.resolver.candidates(route, seed)).await;
+        let candidates = candidates.map_err(|error| of_route(&error))?;
         let port = wired.policy.smtp.port;
         let door = |c: posthaste_route::Candidate| Door {
             addr: SocketAddr::new(c.ip, port),
@@ -186,8 +193,17 @@ impl Inner {
         };
         let seed = u64::from_be_bytes(first_8(self.ambient.chance.octets()));
         let route = MailHosts::smarthost(host.clone(), host);
-        let candidates = wired.resolver.candidates(&route, seed).await.map_err(|error| of_route(&error))?;
+        let candidates = self.names(wired.resolver.candidates(&route, seed)).await;
+        let candidates = candidates.map_err(|error| of_route(&error))?;
         Ok(candidates.into_iter().map(|c| door(c.ip)).collect())
+    }
+
+    /// Notes how long names were waited for.
+    pub(super) async fn names<T>(&self, look_up: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let found = look_up.await;
+        self.ambient.note(Happened::Waited { on: Wait::Names, took: began.elapsed() });
+        found
     }
 
     /// Hosts that are left alone come only where there is no other: a message whose time has come is tried.

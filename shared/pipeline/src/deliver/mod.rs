@@ -22,19 +22,21 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use posthaste_mail::Timestamp;
+use posthaste_mail::{Domain, Timestamp};
 use posthaste_route::Skips;
 use posthaste_smtp::Habits;
 use tracing::Instrument;
 
 use crate::ambient::Ambient;
-use crate::row::Job;
+use crate::row::{Job, Realm};
 use crate::stores::{StoreError, Stores};
 use claims::{Claimed, Claims};
+use outcome::Failure;
 use pacer::{LocalPacer, Pacer};
 use trunk::{Admitted, Trunk, Work};
+use way::Way;
 pub use way::{SandboxWay, SandboxWays};
-use wired::Wiring;
+use wired::{Wired, Wiring};
 pub use wired::{WiringError, fit_for_work};
 use workers::Workers;
 
@@ -122,7 +124,7 @@ impl Deliverer {
         let inner = &self.0;
         let Some(domain) = job.domain.clone() else { return inner.claim_only(&job).await };
         let wired = inner.wiring.of(&inner.ambient.policy.get());
-        match way::find(&wired, inner.network.sandbox.as_deref(), &domain, &job).await {
+        match inner.way(&wired, &domain, &job).await {
             Ok(way) => inner.clone().join(job, way, deadline).await,
             Err(failure) => inner.fail(&job, &failure, None).await,
         }
@@ -148,7 +150,7 @@ impl Inner {
     }
 
     /// Writes down for one job that there was no way or no host.
-    async fn fail(&self, job: &Job, failure: &outcome::Failure, site: Option<&str>) -> Disposition {
+    async fn fail(&self, job: &Job, failure: &Failure, site: Option<&str>) -> Disposition {
         match self.claim(std::slice::from_ref(job)).await.pop() {
             Some(Claimed::Mine(mut row)) => {
                 if let Some(site) = site {
@@ -164,7 +166,16 @@ impl Inner {
         }
     }
 
-    async fn join(self: Arc<Self>, job: Job, way: way::Way, deadline: Timestamp) -> Disposition {
+    async fn way(&self, wired: &Wired, domain: &Domain, job: &Job) -> Result<Way, Failure> {
+        let found = way::find(wired, self.network.sandbox.as_deref(), domain, job);
+        // Only the world's hosts are looked up; a smarthost's are when it is dialled.
+        match job.realm == Realm::World && wired.policy.route(domain).is_none() {
+            true => self.names(found).await,
+            false => found.await,
+        }
+    }
+
+    async fn join(self: Arc<Self>, job: Job, way: Way, deadline: Timestamp) -> Disposition {
         let now = self.ambient.now();
         let trunk = self.trunk(&way.trunk, now);
         let (work, outcome) = Work::new(job, Arc::new(way), deadline);

@@ -16,6 +16,7 @@ use super::return_path::mail_from;
 use super::trunk::Work;
 use super::wired::Wired;
 use crate::machine::{LEASE, Told};
+use crate::meter::Happened;
 use crate::row::{Content, Dot, Guarantee, HeaderCharset, Job, Realm, Row};
 
 /// Transactions for one row in one go: a hundred recipients at a host that takes ten at a time, and some to spare.
@@ -53,6 +54,7 @@ impl Inner {
                 // Nothing was sent: the lease lapses and the job comes again.
                 Err(error) => {
                     tracing::warn!(%error, "a lease could not be renewed");
+                    self.ambient.note(Happened::StoreFailed);
                     return (row, None);
                 }
             }
@@ -68,6 +70,7 @@ impl Inner {
             }
             Err(error) => {
                 tracing::warn!(%error, "the spool could not be read; the message waits");
+                self.ambient.note(Happened::StoreFailed);
                 return (row, Some(Vec::new()));
             }
         };
@@ -205,6 +208,7 @@ impl Inner {
             Ok(false) => Proceed::Withhold,
             Err(error) => {
                 tracing::warn!(%error, "the dot could not be written down; the message waits");
+                self.ambient.note(Happened::StoreFailed);
                 Proceed::Withhold
             }
         }

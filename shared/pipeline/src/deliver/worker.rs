@@ -17,6 +17,7 @@ use super::trunk::{Trunk, Work};
 use super::way::Way;
 use super::wired::Wired;
 use super::{Disposition, Inner};
+use crate::meter::Happened;
 
 /// A token whose time is further off than this is not waited for with a connection in hand.
 const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -82,7 +83,10 @@ impl Inner {
     fn no_seat(&self, trunk: &Trunk, batch: Vec<Work>) {
         if !trunk.resign(batch) {
             let until = self.ambient.now().plus(SEAT_WAIT);
-            trunk.everybody().into_iter().for_each(|work| work.end(Disposition::KeepUntil(until)));
+            for work in trunk.everybody() {
+                self.ambient.note(Happened::Paced { lane: work.job.lane });
+                work.end(Disposition::KeepUntil(until));
+            }
         }
     }
 
@@ -111,6 +115,7 @@ impl Inner {
         {
             batch.into_iter().for_each(|work| {
                 let until = later.min(work.job.expires);
+                self.ambient.note(Happened::Paced { lane: work.job.lane });
                 work.end(Disposition::KeepUntil(until));
             });
             return line;

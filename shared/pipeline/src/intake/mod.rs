@@ -21,6 +21,7 @@ use posthaste_policy::Policy;
 use sha2::{Digest, Sha256};
 
 use crate::ambient::Ambient;
+use crate::meter::{Happened, Meter};
 use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row};
 use crate::spool;
 use crate::stores::{Acceptance, Accepted, Intake, Stores};
@@ -161,20 +162,30 @@ pub async fn accept(
     };
     let limits = policy.quota.of(tenant);
     if let Err(refusal) = quota::take(&*stores.quotas, &limits, tenant, now, &built).await {
+        match refusal {
+            Refusal::Unavailable => ambient.note(Happened::StoreFailed),
+            _ => built.iter().for_each(|_| ambient.note(Happened::Refused)),
+        }
         return built.into_iter().map(|one| one.and(Err(refusal.clone()))).collect();
     }
-    store(&*stores.intake, built).await
+    store(&*ambient.meter, &*stores.intake, built).await
 }
 
 async fn store(
+    meter: &dyn Meter,
     intake: &dyn Intake,
     built: Vec<Result<Acceptance, Refusal>>,
 ) -> Vec<Result<AcceptedMessage, Refusal>> {
     let mut answers = Vec::with_capacity(built.len());
     let mut acceptances = Vec::with_capacity(built.len());
+    let mut lanes = Vec::with_capacity(built.len());
     for result in built {
+        if result.is_err() {
+            meter.note(Happened::Refused);
+        }
         answers.push(result.map(|acceptance| {
             let answer = AcceptedMessage::of(&acceptance.row);
+            lanes.push(acceptance.row.facts.lane);
             acceptances.push(acceptance);
             answer
         }));
@@ -187,18 +198,25 @@ async fn store(
         Ok(stored) => stored,
         Err(error) => {
             tracing::error!(%error, "submissions were not accepted: the store failed");
+            meter.note(Happened::StoreFailed);
             return answers.into_iter().map(|answer| answer.and(Err(Refusal::Unavailable))).collect();
         }
     };
-    let mut stored = stored.into_iter();
+    let mut stored = stored.into_iter().zip(lanes);
     answers
         .into_iter()
         .map(|answer| {
             let answer = answer?;
             match stored.next() {
-                Some(Accepted::New) => Ok(answer),
-                Some(Accepted::Same(row)) => Ok(AcceptedMessage::of(&row)),
-                Some(Accepted::Conflict) => Err(Refusal::Conflict),
+                Some((Accepted::New, lane)) => {
+                    meter.note(Happened::Accepted { lane, recipients: answer.recipients });
+                    Ok(answer)
+                }
+                Some((Accepted::Same(row), _)) => Ok(AcceptedMessage::of(&row)),
+                Some((Accepted::Conflict, _)) => {
+                    meter.note(Happened::Refused);
+                    Err(Refusal::Conflict)
+                }
                 None => Err(Refusal::Unavailable),
             }
         })

@@ -2,6 +2,7 @@
 //! order. Times are seconds from the acceptance.
 
 mod callers;
+mod counted;
 mod loss;
 mod properties;
 mod shown;

@@ -107,14 +107,16 @@ fn request(event: ApiGatewayV2httpRequest) -> Result<Request<Body>, Problem> {
     } else {
         Bytes::from(body)
     };
+    let length = body.len();
     let mut request = Request::builder()
         .method(event.request_context.http.method)
         .uri(uri)
         .body(Body::from(body))
         .map_err(|_| bad("the path or the query cannot be read"))?;
     *request.headers_mut() = event.headers;
-    // What the gateway took in and what it hands on may differ in length.
-    request.headers_mut().remove(header::CONTENT_LENGTH);
+    // What the gateway took in and what it hands on may differ in length; a body of unknown length would be taken for
+    // the largest one.
+    request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     request.headers_mut().remove(header::TRANSFER_ENCODING);
     Ok(request)
 }

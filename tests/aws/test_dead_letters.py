@@ -44,7 +44,7 @@ def test_a_dead_letter_is_listed_and_put_back(world, case):
     [letter] = until(lambda: [x for x in operator.get("/v1/dead-letters").expect(200).json["dead_letters"]
                               if x.get("message_id") == id], "the dead letter is listed")
     assert letter["reason"]
-    assert mx.sessions == [], "a job without its row is never sent"
+    assert mx.commands("MAIL") == [], "a job without its row is never sent"
     world.stack.put_rows(removed)
     operator.post(f"/v1/dead-letters/{letter['job']}:redrive").expect(200)
     api.follow(id, "delivered")

@@ -42,6 +42,8 @@ pub(crate) async fn submit(mut ask: Ask) -> Answer {
             if let Some(request) = UploadRequest::read(&body.bytes)? {
                 // A body is put there once, so what is named by this JSON is always the same.
                 let hash = RequestHash::of(&[b"upload", &body.bytes]);
+                // Its own room first, or it might wait for what it has itself.
+                drop(body.room);
                 let (mail, room) = uploads::mail(&ask, &tenant, request).await?;
                 let answer = accept(&ask, &tenant, Submission { key, hash, mail }).await;
                 drop(room);

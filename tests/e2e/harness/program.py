@@ -54,7 +54,9 @@ class Server:
         self.api = None
 
     def start(self):
-        command = [binary(), "dev", "--http", self.http, "--state", str(self.state), *self.arguments]
+        # What keeps its mail at an endpoint has no directory.
+        place = [] if "--aws-endpoint" in self.arguments else ["--state", str(self.state)]
+        command = [binary(), "dev", "--http", self.http, *place, *self.arguments]
         if self.policy:
             command += ["--policy", str(self.policy)]
         # Its own session: what it starts is its own, and no signal for us is for it.

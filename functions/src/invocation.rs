@@ -7,17 +7,15 @@ use posthaste_mail::Timestamp;
 use crate::environment::Environment;
 use crate::settings::variable;
 
-/// An invocation under way.
+/// An invocation under way. What one that broke off has counted is told by the next: failures are what is looked for.
 pub struct Invocation<'a> {
     environment: &'a Environment,
     began: Timestamp,
 }
 
 impl<'a> Invocation<'a> {
-    /// Begins; what was counted before belongs to nobody.
+    /// Begins.
     pub fn begin(environment: &'a Environment) -> Self {
-        environment.aws.clients().calls.take();
-        environment.counts.take();
         Self { environment, began: environment.now() }
     }
 

@@ -61,7 +61,9 @@ pub struct Sums {
 
 impl Sums {
     fn add(&mut self, metric: &'static str, number: usize) {
-        *self.numbers.entry(metric).or_default() += u64::try_from(number).unwrap_or(u64::MAX);
+        if number > 0 {
+            *self.numbers.entry(metric).or_default() += u64::try_from(number).unwrap_or(u64::MAX);
+        }
     }
 }
 
@@ -100,6 +102,7 @@ impl Counted {
             Happened::Attempted { lane, site, recipients } => {
                 self.of_lane(lane, "Attempts", recipients);
                 if let Some(site) = site
+                    && recipients > 0
                     && (self.sites.len() < SITES_MAX || self.sites.contains_key(site))
                 {
                     let tried = u64::try_from(recipients).unwrap_or(u64::MAX);
@@ -184,6 +187,14 @@ mod tests {
         assert_eq!(values.first(), Some(&0));
         assert!(values.last().is_some_and(|last| *last > 980));
         assert!(values.windows(2).all(|two| two[1] - two[0] == 16));
+    }
+
+    #[test]
+    fn what_did_not_happen_is_not_counted() {
+        let counts = Counts::default();
+        counts.note(Happened::Attempted { lane: Lane::Bulk, site: Some("a.example"), recipients: 0 });
+        let counted = counts.take();
+        assert!(counted.all.numbers.is_empty() && counted.sites.is_empty());
     }
 
     #[test]

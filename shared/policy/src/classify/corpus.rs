@@ -1,8 +1,8 @@
-//! How well the rules read replies from the world, measured with labels that others gave. Skips, saying so, where the
-//! corpus is missing.
+//! How well the rules read replies from the world, measured with labels that others gave. The replies are no part of the
+//! project: `POSTHASTE_CORPORA` names the folder that holds them, and without it these tests skip, saying so.
 
-use std::fs;
 use std::path::Path;
+use std::{env, fs};
 
 use posthaste_mail::{Reply, Stage};
 
@@ -10,12 +10,11 @@ use super::{Classifier, Observed};
 use crate::verdict::{Action, Scope, Suppress, Verdict};
 
 fn corpus(name: &str) -> Option<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpora").join(name);
-    let text = fs::read_to_string(&path);
-    if text.is_err() {
-        eprintln!("skipped: there is no {name} beside the project");
-    }
-    text.ok()
+    let Some(folder) = env::var_os("POSTHASTE_CORPORA") else {
+        eprintln!("skipped: POSTHASTE_CORPORA names no folder with {name}");
+        return None;
+    };
+    Some(fs::read_to_string(Path::new(&folder).join(name)).expect("the named folder holds the replies"))
 }
 
 fn judge(classifier: &Classifier, text: &str) -> Option<Verdict> {

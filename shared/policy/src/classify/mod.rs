@@ -65,15 +65,18 @@ impl Classifier {
         if reply.is_success() {
             return Verdict::delivered();
         }
-        let text = clean::clean(&reply.text);
-        self.user
-            .iter()
-            .chain(built_in_compiled())
-            .filter(|c| c.rule.fits(observed) && c.reads(&text))
-            .map(|c| c.rule.verdict(Class::of(reply), &c.name))
-            .find(|verdict| verdict.scope != Scope::Recipient || may_blame_recipient(observed))
-            .unwrap_or_else(|| by_first_digit(reply))
+        first_that_fits(self.user.iter().chain(built_in_compiled()), observed)
     }
+}
+
+/// The verdict of the first rule that fits and may blame whom it blames; by the first digit where none does.
+fn first_that_fits<'a>(rules: impl Iterator<Item = &'a Compiled>, observed: &Observed<'_>) -> Verdict {
+    let text = clean::clean(&observed.reply.text);
+    rules
+        .filter(|c| c.rule.fits(observed) && c.reads(&text))
+        .map(|c| c.rule.verdict(Class::of(observed.reply), &c.name))
+        .find(|verdict| verdict.scope != Scope::Recipient || may_blame_recipient(observed))
+        .unwrap_or_else(|| by_first_digit(observed.reply))
 }
 
 fn built_in_compiled() -> &'static [Compiled] {

@@ -1,0 +1,151 @@
+//! Addresses in prose, weighed by how they stand there.
+
+use std::sync::OnceLock;
+
+use regex::Regex;
+
+use crate::bound::{MENTIONS_MAX, RECIPIENTS_MAX, VALUE_OCTETS_MAX};
+use crate::letter::Letter;
+
+/// An address as relays write it: hardly any quotes, and sometimes a host without a dot.
+const ADDRESS: &str = r#"(?i)(?:"[^"@\s]{1,64}"|[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128})@[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?"#;
+
+/// Words in whose company an address is that of somebody to write to, or of the message's author, or no address at all.
+const BYSTANDER: &str = r"(?ix) ^[>\s*]*(?:from|sender|reply-to|return-path|message-id|in-reply-to|references|x-[a-z-]+|cc|subject|mail-from)\s*: | mail\ from:?\s*<? | \bcontact\b | e-?mail\ (?:us|me)\b | send\ (?:an?\ )?(?:e-?)?mail\ to | (?:forward|report|write)\ (?:\w+\ ){0,4}to\b
+    | assistance | \bquestions?\b | help(?:desk)?@ | support@ | https?:// | mailto: | message\ (?:id|identifier) | \bsent\ (?:by|from)\b | envelope-from | envelope\ sender | ^\s*from\s | \bwas\ received\b | return\ address | sender\ address | originat(?:or|ing)";
+
+/// Words in whose company it is that of somebody who was not reached.
+const RECIPIENT: &str = r"(?ix) recipient | not\ (?:listed|found|known|exist|deliver|reach|relayed|be\ delivered) | unknown | no\ such | undeliver | deliver\w*\ (?:\w+\ ){0,5}to | addressed\ to | addressed | intended | mailbox | quota | error-for | does\ ?n.t\ (?:exist|have) | failed | \bfull\b | user\b | invalid | original\ address
+    | (?:^|[^.\d])[45]\d\d[\ -] | could\ not\ | unable\ to | was\ not | rejected | disabled | expanded\ from | generated\ from | \bto: | message\ to | forwarded | destinat | adresse | bounced? | ^to\b";
+
+/// A mention's weight: somebody else, anybody, somebody spoken of as not reached, somebody named in so many words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    Bystander,
+    Any,
+    SpokenOf,
+    Named,
+}
+
+fn pattern(cell: &'static OnceLock<Regex>, text: &'static str) -> &'static Regex {
+    cell.get_or_init(|| Regex::new(text).expect("the pattern is part of the program and tested"))
+}
+
+fn address_pattern() -> &'static Regex {
+    static PATTERN: OnceLock<Regex> = OnceLock::new();
+    pattern(&PATTERN, ADDRESS)
+}
+
+/// The addresses in a text, as written, in order.
+pub(crate) fn addresses(text: &str) -> Vec<String> {
+    let found = address_pattern().find_iter(text).take(MENTIONS_MAX);
+    found.map(|found| tidy(found.as_str())).filter(|address| !address.starts_with('@')).collect()
+}
+
+fn tidy(address: &str) -> String {
+    // `=` and a quote stand before addresses more often than in them, dots behind them.
+    let address = address.trim_start_matches(['=', '\'', '*', '.', '/', '`', '|', '-']);
+    let address = address.rsplit_once("..").filter(|(_, rest)| rest.contains('@')).map_or(address, |(_, rest)| rest);
+    let address = address.split_once("..").filter(|(head, _)| head.contains('@')).map_or(address, |(head, _)| head);
+    address.chars().take(VALUE_OCTETS_MAX).collect()
+}
+
+/// Whose addresses a report has without anything being said of them: who wrote it and who gets it.
+pub(super) fn bystanders(letter: &Letter) -> Vec<String> {
+    let names = ["To", "From", "Reply-To", "Return-Path", "Sender", "Delivered-To", "Envelope-To", "X-Original-To"];
+    names.into_iter().flat_map(|name| letter.fields(name)).flat_map(addresses).collect()
+}
+
+/// The recipients that prose tells of: those with the most weight, and all that are named in so many words.
+pub(super) fn failed(head: &str, bystanders: &[String]) -> Vec<String> {
+    let mentions = weighed(head);
+    let is_bystander = |address: &str| bystanders.iter().any(|known| known.eq_ignore_ascii_case(address));
+    let is_machine = |address: &str| {
+        let local = address.split('@').next().unwrap_or("").to_ascii_lowercase();
+        matches!(local.as_str(), "postmaster" | "mailer-daemon" | "mdaemon" | "abuse" | "hostmaster" | "root")
+    };
+    let others = || mentions.iter().filter(|(address, _)| !is_bystander(address) && !is_machine(address));
+    let found = heaviest(others(), Weight::Any);
+    // Reports about mail to oneself: only what is named as a recipient is one.
+    if found.is_empty() { heaviest(mentions.iter(), Weight::SpokenOf) } else { found }
+}
+
+fn heaviest<'a>(mentions: impl Iterator<Item = &'a (String, Weight)> + Clone, least: Weight) -> Vec<String> {
+    let Some(most) = mentions.clone().map(|(_, weight)| *weight).max().filter(|most| *most >= least) else {
+        return Vec::new();
+    };
+    let mut found: Vec<String> = Vec::new();
+    for (address, _) in mentions.filter(|(_, weight)| *weight == most) {
+        if found.len() < RECIPIENTS_MAX && !found.iter().any(|known| known.eq_ignore_ascii_case(address)) {
+            found.push(address.clone());
+        }
+    }
+    found
+}
+
+fn weighed(head: &str) -> Vec<(String, Weight)> {
+    let mut mentions = Vec::new();
+    let mut before = "";
+    for line in head.lines() {
+        if line.contains('@') {
+            for found in address_pattern().find_iter(line) {
+                if mentions.len() >= MENTIONS_MAX {
+                    return mentions;
+                }
+                mentions.push((tidy(found.as_str()), weigh(line, found.start(), found.end(), before)));
+            }
+        }
+        if !line.trim().is_empty() {
+            before = line;
+        }
+    }
+    mentions.retain(|(address, _)| !address.starts_with('@'));
+    mentions
+}
+
+fn weigh(line: &str, start: usize, end: usize, before: &str) -> Weight {
+    static BYSTANDERS: OnceLock<Regex> = OnceLock::new();
+    static RECIPIENTS: OnceLock<Regex> = OnceLock::new();
+    let (ahead, behind) = (&line[..start], &line[end..]);
+    let ahead_bare = ahead.trim_matches(|c: char| c.is_whitespace() || "<>*-=|\"'`(#:&;".contains(c));
+    let behind_bare = behind.trim_start_matches(|c: char| c.is_whitespace() || "<>\"'`)|".contains(c));
+    let lower = ahead_bare.to_ascii_lowercase();
+    if lower.ends_with("rcpt to") || lower.ends_with("final-recipient: rfc822") {
+        return Weight::Named;
+    }
+    let is_bystander = pattern(&BYSTANDERS, BYSTANDER).is_match(line);
+    if ahead_bare.is_empty() && !is_bystander {
+        let stands_alone = behind_bare.is_empty() || behind_bare.starts_with([':', '[', ';']);
+        if stands_alone || behind_bare.starts_with("...") || behind_bare.starts_with(['.', ',', '-', '*', '#']) {
+            return Weight::Named;
+        }
+    }
+    if is_bystander {
+        return Weight::Bystander;
+    }
+    let spoken = pattern(&RECIPIENTS, RECIPIENT);
+    if spoken.is_match(line) || (spoken.is_match(before) && before.trim_end().ends_with([':', '<'])) {
+        return Weight::SpokenOf;
+    }
+    Weight::Any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_are_told_from_bystanders() {
+        let check = |head: &str, expected: &[&str]| {
+            assert_eq!(failed(head, &["me@acme.example".to_owned()]), expected, "{head}");
+        };
+        check("could not be delivered to:\n\n  ann@example.net\n", &["ann@example.net"]);
+        check("<ann@example.net>:\nno mailbox\n\n<bob@example.net>:\nno mailbox", &["ann@example.net", "bob@example.net"]);
+        check("User ann (ann@example.net) not listed in directory", &["ann@example.net"]);
+        check("ask help@example.net\nRCPT TO:<ann@example.net>\n550 no", &["ann@example.net"]);
+        check("me@acme.example\n", &["me@acme.example"]);
+        check("For assistance write to care@example.net", &[]);
+        check("ann@example.net... User unknown", &["ann@example.net"]);
+        check("", &[]);
+    }
+}

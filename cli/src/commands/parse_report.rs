@@ -43,7 +43,8 @@ pub(crate) fn run(args: Args) -> Outcome {
     for path in &files {
         match octets(path) {
             Ok(octets) => {
-                let told = serde_json::to_string(&posthaste_feedback::read(&octets)).map_err(io::Error::from)?;
+                let told =
+                    serde_json::to_string(&posthaste_feedback::read(&octets)).map_err(io::Error::from)?;
                 writeln!(out, "{told}")?;
             }
             Err(error) => {

@@ -19,9 +19,11 @@ pub(crate) fn read(letter: &Letter) -> Option<Complaint> {
         None if returned.get(OUTLOOK_RECIPIENT).is_some() => Fields::default(),
         None => return None,
     };
-    let value = |name: &str| fields.get(name).map(|text| tidy(text, VALUE_OCTETS_MAX)).filter(|t| !t.is_empty());
+    let value =
+        |name: &str| fields.get(name).map(|text| tidy(text, VALUE_OCTETS_MAX)).filter(|t| !t.is_empty());
     Some(Complaint {
-        feedback_type: value("Feedback-Type").map_or_else(|| "abuse".to_owned(), |kind| kind.to_ascii_lowercase()),
+        feedback_type: value("Feedback-Type")
+            .map_or_else(|| "abuse".to_owned(), |kind| kind.to_ascii_lowercase()),
         recipients: recipients(&fields, &returned),
         original_mail_from: value("Original-Mail-From")
             .and_then(|text| addresses(&text).into_iter().next())

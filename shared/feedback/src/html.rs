@@ -37,9 +37,12 @@ pub(crate) fn without_tags(html: &str) -> String {
         rest = &rest[end + 1..];
     }
     text.push_str(rest);
-    ENTITIES.iter().fold(text, |text, (entity, plain)| {
-        if text.contains(entity) { text.replace(entity, plain) } else { text }
-    })
+    ENTITIES.iter().fold(
+        text,
+        |text, (entity, plain)| {
+            if text.contains(entity) { text.replace(entity, plain) } else { text }
+        },
+    )
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::report::{DeliveryAction, Failure, Told};
 /// What relays say of themselves.
 const RELAY_RULES: &str = include_str!("relays.toml");
 
+/// How verdicts' rules are called that know no more than the first digit.
+const BY_FIRST_DIGIT: &str = "any-";
+
 struct Judge {
     /// Replies: the rules that judge our own.
     replies: Classifier,
@@ -30,7 +33,8 @@ fn judge() -> &'static Judge {
         struct File {
             rule: Vec<UserRule>,
         }
-        let file: File = toml::from_str(RELAY_RULES).expect("relays.toml is part of the program and read by every test");
+        let file: File =
+            toml::from_str(RELAY_RULES).expect("relays.toml is part of the program and read by every test");
         let words = Classifier::new(&file.rule).expect("its patterns are tried by every test");
         let replies = Classifier::new(&[]).expect("no rules, no patterns");
         Judge { replies, words }
@@ -47,19 +51,14 @@ pub(crate) fn failure(told: Told) -> Failure {
     });
     let about = About { action, status, host: told.host.as_deref() };
     let texts = told.diagnostic.iter().chain(&told.passages);
-    let read: Vec<(Category, Option<Enhanced>, &String)> = texts
-        .map(|text| {
-            let (category, enhanced) = about.judge(text);
-            (category, enhanced, text)
-        })
-        .collect();
-    let best = read.iter().find(|(category, ..)| *category != Category::Other).or_else(|| read.first());
-    let category = best.map_or_else(|| about.judge("").0, |(category, ..)| *category);
-    let enhanced = best.and_then(|(_, enhanced, _)| *enhanced);
-    let said = best.map(|(.., text)| quoted(text));
+    let read: Vec<(Reading, &String)> = texts.map(|text| (about.judge(text), text)).collect();
+    let best = read.iter().find(|(reading, _)| reading.is_known).or_else(|| read.first());
+    let category = best.map_or_else(|| about.judge("").category, |(reading, _)| reading.category);
+    let enhanced = best.and_then(|(reading, _)| reading.enhanced);
+    let said = best.map(|(_, text)| quoted(text));
     Failure {
         address: told.address,
-        original_address: told.original_address,
+        final_address: told.final_address,
         action,
         status: status.filter(is_specific).or(enhanced).or(status).map(|code| code.to_string()),
         diagnostic: told.diagnostic.or(said),
@@ -78,30 +77,55 @@ fn quoted(text: &str) -> String {
     tidy(text, DIAGNOSTIC_OCTETS_MAX)
 }
 
+/// The command that was answered, where a relay names it; what answers a greeting says nothing of a mailbox.
+fn stage_named(text: &str) -> Stage {
+    let text = text.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    if has(&["in reply to mail from", "after mail from", "smtp:mail "]) {
+        Stage::Mail
+    } else if has(&["in reply to ehlo", "in reply to helo", "after ehlo", "after helo"]) {
+        Stage::Ehlo
+    } else if has(&["initial connection", "initial server greeting", "refused to talk to me"]) {
+        Stage::Banner
+    } else if has(&["end of data"]) {
+        Stage::Dot
+    } else {
+        Stage::Rcpt
+    }
+}
+
 struct About<'a> {
     action: DeliveryAction,
     status: Option<Enhanced>,
     host: Option<&'a str>,
 }
 
+/// What a text was read as.
+struct Reading {
+    category: Category,
+    /// By a rule that knows its wording or its code.
+    is_known: bool,
+    enhanced: Option<Enhanced>,
+}
+
 impl About<'_> {
-    fn judge(&self, text: &str) -> (Category, Option<Enhanced>) {
-        let quoted = reply_in(text).and_then(|at| Reply::parse(&text[at..]).map(|reply| (at, reply)));
-        let by = |classifier: &Classifier, reply: &Reply| {
-            let observed = Observed { stage: Stage::Rcpt, reply, mx_host: self.host, recipients: 1 };
-            classifier.classify(&observed).category
-        };
-        let Some((_, reply)) = quoted else {
-            let reply = self.as_reply(text);
-            return (by(&judge().words, &reply), reply.enhanced);
-        };
-        let reply = self.with_status(reply);
-        let category = match by(&judge().replies, &reply) {
-            // The reply says nothing, what the relay says around it may.
-            Category::Other => by(&judge().words, &Reply { text: text.to_owned(), ..reply.clone() }),
-            category => category,
-        };
-        (category, reply.enhanced)
+    fn judge(&self, text: &str) -> Reading {
+        let quoted = reply_in(text).and_then(|at| Reply::parse(&text[at..]));
+        let Some(reply) = quoted else { return self.by(&judge().words, Stage::Rcpt, self.as_reply(text)) };
+        let (stage, reply) = (stage_named(text), self.with_status(reply));
+        let reading = self.by(&judge().replies, stage, reply.clone());
+        if reading.is_known {
+            return reading;
+        }
+        // Where the reply says nothing, what the relay says around it may.
+        self.by(&judge().words, stage, Reply { text: text.to_owned(), ..reply })
+    }
+
+    fn by(&self, classifier: &Classifier, stage: Stage, reply: Reply) -> Reading {
+        let observed = Observed { stage, reply: &reply, mx_host: self.host, recipients: 1 };
+        let verdict = classifier.classify(&observed);
+        let is_known = !verdict.rule.as_str().starts_with(BY_FIRST_DIGIT);
+        Reading { category: verdict.category, is_known, enhanced: reply.enhanced }
     }
 
     /// A reply that has no enhanced code has the report's, if both say the same of permanence.

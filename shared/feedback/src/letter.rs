@@ -72,11 +72,14 @@ impl Letter {
                 return;
             }
         }
-        self.take_leaf(kind, body);
+        self.take_leaf(kind, body, depth);
     }
 
-    fn take_leaf(&mut self, kind: &Kind, body: &[u8]) {
+    fn take_leaf(&mut self, kind: &Kind, body: &[u8], depth: usize) {
         let media_type = kind.media_type.clone();
+        if media_type == "message/rfc822" && self.forwards(kind, body, depth) {
+            return;
+        }
         if is_returned(&media_type) {
             let header = cut(&kind.text(head_of(body))).to_owned();
             self.returned.get_or_insert(header);
@@ -92,6 +95,27 @@ impl Letter {
             false => String::new(),
         };
         self.parts.push(Part { media_type, file_name: kind.file_name.clone(), text });
+    }
+}
+
+impl Letter {
+    /// A report that somebody passed on, within a letter that is none itself, is read in its place. A report within a
+    /// report is the message it returns: a report of ours that could not be delivered.
+    fn forwards(&mut self, kind: &Kind, body: &[u8], depth: usize) -> bool {
+        let is_report = |header: &Fields| Kind::of(header).media_type == "multipart/report";
+        if is_report(&self.header) {
+            return false;
+        }
+        let decoded = kind.decoded(body);
+        let (header, inner) = Fields::read(&decoded);
+        if !is_report(&header) {
+            return false;
+        }
+        let inner_kind = Kind::of(&header);
+        self.header = header;
+        self.parts.clear();
+        self.take(&inner_kind, inner, depth + 1);
+        true
     }
 }
 
@@ -117,8 +141,14 @@ fn with_line_feeds(raw: &[u8]) -> Cow<'_, [u8]> {
 fn is_returned(media_type: &str) -> bool {
     matches!(
         media_type,
-        "message/rfc822" | "message/global" | "message/partial" | "message/rfc822-headers" | "message/global-headers"
-            | "text/rfc822-headers" | "text/rfc822-header" | "text/rfc822"
+        "message/rfc822"
+            | "message/global"
+            | "message/partial"
+            | "message/rfc822-headers"
+            | "message/global-headers"
+            | "text/rfc822-headers"
+            | "text/rfc822-header"
+            | "text/rfc822"
     )
 }
 

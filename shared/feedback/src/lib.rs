@@ -52,3 +52,6 @@ fn dsn(letter: &Letter, told: Vec<report::Told>) -> Dsn {
         original_message_id: original::message_id(letter),
     }
 }
+
+#[cfg(test)]
+mod tests;

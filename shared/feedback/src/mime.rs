@@ -13,6 +13,9 @@ const FIELDS_MAX: usize = 500;
 /// Octets of one field with its continuations; what is longer is cut.
 const FIELD_OCTETS_MAX: usize = 64 * 1024;
 
+/// What Japanese in seven bits begins with, whatever charset is declared.
+const ISO_2022_JP_SHIFT: &[u8] = b"\x1b$B";
+
 /// Header fields in their order, unfolded; values as written.
 #[derive(Debug, Default)]
 pub(crate) struct Fields(Vec<(String, String)>);
@@ -54,6 +57,22 @@ impl Fields {
     /// All fields of a name.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Divided where a field of one of these names comes a second time.
+    pub(crate) fn divided(self, names: &[&str]) -> Vec<Self> {
+        let mut groups = vec![Self::default()];
+        for (name, value) in self.0 {
+            let divides = names.iter().any(|n| n.eq_ignore_ascii_case(&name));
+            let known = groups.last().is_some_and(|group| group.get(&name).is_some());
+            if divides && known {
+                groups.push(Self::default());
+            }
+            if let Some(group) = groups.last_mut() {
+                group.0.push((name, value));
+            }
+        }
+        groups
     }
 
     /// Whether there is none.
@@ -100,7 +119,11 @@ impl Kind {
         };
         let media_type = content.as_ref().map_or_else(
             || "text/plain".to_owned(),
-            |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("plain")).to_ascii_lowercase(),
+            |kind| {
+                // A parameter whose semicolon was forgotten is no part of the type.
+                let subtype = kind.subtype().and_then(|subtype| subtype.split_whitespace().next());
+                format!("{}/{}", kind.ctype().trim(), subtype.unwrap_or("plain")).to_ascii_lowercase()
+            },
         );
         Self {
             media_type,
@@ -124,11 +147,16 @@ impl Kind {
     /// The part as text.
     pub(crate) fn text(&self, body: &[u8]) -> String {
         let octets = self.decoded(body);
-        let decoder = self.charset.as_ref().and_then(|name| charset_decoder(name.as_bytes()));
-        match decoder {
-            Some(decode) if std::str::from_utf8(&octets).is_err() => decode(&octets),
-            _ => String::from_utf8_lossy(&octets).into_owned(),
-        }
+        let declared = self.charset.as_deref().unwrap_or("");
+        let charset = if octets.windows(ISO_2022_JP_SHIFT.len()).any(|window| window == ISO_2022_JP_SHIFT) {
+            "iso-2022-jp"
+        } else if std::str::from_utf8(&octets).is_ok() {
+            "utf-8"
+        } else {
+            declared
+        };
+        charset_decoder(charset.as_bytes())
+            .map_or_else(|| String::from_utf8_lossy(&octets).into_owned(), |decode| decode(&octets))
     }
 }
 

@@ -22,7 +22,8 @@ pub(crate) fn read(letter: &Letter) -> Option<Report> {
     if let Some(part) = tls {
         return Some(Report::TlsRpt(about(letter, part)));
     }
-    let packed = ["application/zip", "application/gzip", "application/x-gzip", "application/x-zip-compressed"];
+    let packed =
+        ["application/zip", "application/gzip", "application/x-gzip", "application/x-zip-compressed"];
     let plain = ["application/xml", "text/xml", "application/octet-stream"];
     let part = letter.of_type(&packed).chain(letter.of_type(&plain)).find(|part| named(part).is_some())?;
     let is_json = part.file_name.as_deref().is_some_and(|name| name.to_ascii_lowercase().contains(".json"));

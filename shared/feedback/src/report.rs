@@ -33,11 +33,11 @@ pub struct Dsn {
 /// What became of mail to one recipient, by a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// The recipient as the report names it: we may have sent to another address that was forwarded.
+    /// The recipient as we wrote it, where the report says so (Original-Recipient, RFC 3464 2.3.1), else as it names it.
     pub address: String,
-    /// The recipient as we wrote it, where the report says so (Original-Recipient, RFC 3464 2.3.1).
+    /// Where it went in the end, if that is another address: it was forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub original_address: Option<String>,
+    pub final_address: Option<String>,
     /// What happened.
     pub action: DeliveryAction,
     /// The enhanced status code (RFC 3463), its own or the one in its text.
@@ -112,7 +112,7 @@ pub struct Periodic {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) address: String,
-    pub(crate) original_address: Option<String>,
+    pub(crate) final_address: Option<String>,
     pub(crate) action: Option<DeliveryAction>,
     pub(crate) status: Option<String>,
     pub(crate) diagnostic: Option<String>,

@@ -6,7 +6,8 @@ use crate::mime::Fields;
 use crate::report::{DeliveryAction, Told};
 
 /// The media types of status reports; RFC 6533 has the second.
-const TYPES: [&str; 3] = ["message/delivery-status", "message/global-delivery-status", "text/delivery-status"];
+const TYPES: [&str; 3] =
+    ["message/delivery-status", "message/global-delivery-status", "text/delivery-status"];
 
 /// Longest name of an address, diagnostic or host type, in octets; the longest in use is half of that.
 const TYPE_OCTETS_MAX: usize = 24;
@@ -41,7 +42,7 @@ fn groups(text: &str) -> Vec<Fields> {
             after
         };
         if !fields.is_empty() {
-            groups.push(fields);
+            groups.extend(fields.divided(&["Original-Recipient", "Final-Recipient"]));
         }
     }
     groups
@@ -50,12 +51,12 @@ fn groups(text: &str) -> Vec<Fields> {
 fn recipient(fields: &Fields) -> Option<Told> {
     let named = |name: &str| fields.get(name).and_then(address);
     let original = named("Original-Recipient");
-    let last = named("Final-Recipient").or_else(|| named("Recipient"));
-    let actual = named("X-Actual-Recipient");
-    let address = last.or(actual).or_else(|| original.clone())?;
+    let last =
+        named("Final-Recipient").or_else(|| named("Recipient")).or_else(|| named("X-Actual-Recipient"));
+    let address = original.or_else(|| last.clone())?;
     let diagnostic = fields.get("Diagnostic-Code").map(typed_value).filter(|text| !text.is_empty());
     Some(Told {
-        original_address: original.filter(|original| *original != address),
+        final_address: last.filter(|last| !last.eq_ignore_ascii_case(&address)),
         address,
         action: fields.get("Action").and_then(DeliveryAction::parse),
         status: fields.get("Status").and_then(status),
@@ -76,7 +77,9 @@ fn typed_value(value: &str) -> &str {
 /// A type's name: one short word, and no reply code.
 fn is_type(word: &str) -> bool {
     let letters = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
-    word.len() <= TYPE_OCTETS_MAX && word.bytes().all(letters) && !word.starts_with(|c: char| c.is_ascii_digit())
+    word.len() <= TYPE_OCTETS_MAX
+        && word.bytes().all(letters)
+        && !word.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// An address, bare or in angle brackets; `""` and names without a domain are none.
@@ -112,11 +115,16 @@ mod tests {
     #[test]
     fn groups_are_found_whatever_stands_between_them() {
         let check = |text: &str, expected: &[&str]| {
-            let got: Vec<String> = groups(text).iter().filter_map(recipient).map(|told| told.address).collect();
+            let got: Vec<String> =
+                groups(text).iter().filter_map(recipient).map(|told| told.address).collect();
             assert_eq!(got, expected, "{text:?}");
         };
         check(
             "Reporting-MTA: dns; a\n\nFinal-Recipient: rfc822; a@x.example\n\nFinal-Recipient: rfc822;<b@x.example>\n",
+            &["a@x.example", "b@x.example"],
+        );
+        check(
+            "Final-Recipient: rfc822;a@x.example\nAction: failed\nFinal-Recipient: rfc822;b@x.example\n",
             &["a@x.example", "b@x.example"],
         );
         check("\n\n\nnot a field\nFinal-Recipient: a@x.example\n", &["a@x.example"]);

@@ -7,8 +7,11 @@ use regex::Regex;
 use crate::bound::{MENTIONS_MAX, RECIPIENTS_MAX, VALUE_OCTETS_MAX};
 use crate::letter::Letter;
 
+use super::passage;
+
 /// An address as relays write it: hardly any quotes, and sometimes a host without a dot.
-const ADDRESS: &str = r#"(?i)(?:"[^"@\s]{1,64}"|[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128})@[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?"#;
+const ADDRESS: &str =
+    r#"(?i)(?:"[^"@\s]{1,64}"|[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128})@[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?"#;
 
 /// Words in whose company an address is that of somebody to write to, or of the message's author, or no address at all.
 const BYSTANDER: &str = r"(?ix) ^[>\s*]*(?:from|sender|reply-to|return-path|message-id|in-reply-to|references|x-[a-z-]+|cc|subject|mail-from)\s*: | mail\ from:?\s*<? | \bcontact\b | e-?mail\ (?:us|me)\b | send\ (?:an?\ )?(?:e-?)?mail\ to | (?:forward|report|write)\ (?:\w+\ ){0,4}to\b
@@ -17,6 +20,16 @@ const BYSTANDER: &str = r"(?ix) ^[>\s*]*(?:from|sender|reply-to|return-path|mess
 /// Words in whose company it is that of somebody who was not reached.
 const RECIPIENT: &str = r"(?ix) recipient | not\ (?:listed|found|known|exist|deliver|reach|relayed|be\ delivered) | unknown | no\ such | undeliver | deliver\w*\ (?:\w+\ ){0,5}to | addressed\ to | addressed | intended | mailbox | quota | error-for | does\ ?n.t\ (?:exist|have) | failed | \bfull\b | user\b | invalid | original\ address
     | (?:^|[^.\d])[45]\d\d[\ -] | could\ not\ | unable\ to | was\ not | rejected | disabled | expanded\ from | generated\ from | \bto: | message\ to | forwarded | destinat | adresse | bounced? | ^to\b";
+
+/// What stands before an address that is a recipient, in so many words.
+const NAMED_AHEAD: &str = r"(?ix) (?: rcpt\ to:? | final-recipient:\s*rfc822; | (?:expanded|generated)\ from:? | error-for: | addressed\ to:? | (?:recipient|original)\ address: | did\ not\ reach\ the\ following\ recipient(?:\(s\))?: ) \s* <? $";
+
+/// A field of the message, shown to tell which one it was.
+const FIELD: &str = r"(?i)^[>\s*]*(?:to|cc|for)\s*:";
+
+/// A line that is one word and its announcement, where a relay names its own users without their domain.
+const LOCAL_PARTS: &str =
+    r"(?im)(?:recipients?|users?|following)\b[^\n]*:[ \t]*\n+[ \t]+(?P<local>[a-z0-9._-]{2,64})[ \t]*$";
 
 /// A mention's weight: somebody else, anybody, somebody spoken of as not reached, somebody named in so many words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,14 +58,38 @@ pub(crate) fn addresses(text: &str) -> Vec<String> {
 fn tidy(address: &str) -> String {
     // `=` and a quote stand before addresses more often than in them, dots behind them.
     let address = address.trim_start_matches(['=', '\'', '*', '.', '/', '`', '|', '-']);
-    let address = address.rsplit_once("..").filter(|(_, rest)| rest.contains('@')).map_or(address, |(_, rest)| rest);
-    let address = address.split_once("..").filter(|(head, _)| head.contains('@')).map_or(address, |(head, _)| head);
+    let address = match address.get(..5) {
+        Some(kind) if kind.eq_ignore_ascii_case("smtp=") => &address[5..],
+        _ => address,
+    };
+    let address =
+        address.rsplit_once("..").filter(|(_, rest)| rest.contains('@')).map_or(address, |(_, rest)| rest);
+    let address =
+        address.split_once("..").filter(|(head, _)| head.contains('@')).map_or(address, |(head, _)| head);
     address.chars().take(VALUE_OCTETS_MAX).collect()
+}
+
+/// Users that a relay names without their domain, which is its own.
+pub(super) fn local_parts(head: &str, from: &str) -> Vec<String> {
+    static PATTERN: OnceLock<Regex> = OnceLock::new();
+    let found = pattern(&PATTERN, LOCAL_PARTS).captures(head);
+    let local = found.and_then(|found| found.name("local").map(|local| local.as_str().to_owned()));
+    let sender = addresses(from).into_iter().next();
+    match (local, sender.as_deref().and_then(|sender| sender.split_once('@'))) {
+        (Some(local), Some((_, domain))) => vec![format!("{local}@{domain}")],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether an address stands as those do that are told of.
+pub(super) fn names_somebody(head: &str) -> bool {
+    weighed(head).iter().any(|(_, weight)| *weight == Weight::Named)
 }
 
 /// Whose addresses a report has without anything being said of them: who wrote it and who gets it.
 pub(super) fn bystanders(letter: &Letter) -> Vec<String> {
-    let names = ["To", "From", "Reply-To", "Return-Path", "Sender", "Delivered-To", "Envelope-To", "X-Original-To"];
+    let names =
+        ["To", "From", "Reply-To", "Return-Path", "Sender", "Delivered-To", "Envelope-To", "X-Original-To"];
     names.into_iter().flat_map(|name| letter.fields(name)).flat_map(addresses).collect()
 }
 
@@ -109,19 +146,30 @@ fn weigh(line: &str, start: usize, end: usize, before: &str) -> Weight {
     let (ahead, behind) = (&line[..start], &line[end..]);
     let ahead_bare = ahead.trim_matches(|c: char| c.is_whitespace() || "<>*-=|\"'`(#:&;".contains(c));
     let behind_bare = behind.trim_start_matches(|c: char| c.is_whitespace() || "<>\"'`)|".contains(c));
-    let lower = ahead_bare.to_ascii_lowercase();
-    if lower.ends_with("rcpt to") || lower.ends_with("final-recipient: rfc822") {
+    static NAMED: OnceLock<Regex> = OnceLock::new();
+    if pattern(&NAMED, NAMED_AHEAD).is_match(ahead) {
         return Weight::Named;
     }
     let is_bystander = pattern(&BYSTANDERS, BYSTANDER).is_match(line);
-    if ahead_bare.is_empty() && !is_bystander {
+    let with_reply = behind_bare.starts_with(':') && passage::reply_in(behind).is_some();
+    if ahead_bare.is_empty() && (with_reply || !is_bystander) {
         let stands_alone = behind_bare.is_empty() || behind_bare.starts_with([':', '[', ';']);
-        if stands_alone || behind_bare.starts_with("...") || behind_bare.starts_with(['.', ',', '-', '*', '#']) {
+        if stands_alone
+            || behind_bare.starts_with(['.', ',', '-', '*', '#'])
+            || behind_bare.starts_with("on ")
+        {
             return Weight::Named;
         }
     }
     if is_bystander {
         return Weight::Bystander;
+    }
+    if behind_bare.starts_with("...") && passage::reply_in(line).is_some_and(|at| at < start) {
+        return Weight::Named;
+    }
+    static FIELDS: OnceLock<Regex> = OnceLock::new();
+    if pattern(&FIELDS, FIELD).is_match(line) {
+        return Weight::Any;
     }
     let spoken = pattern(&RECIPIENTS, RECIPIENT);
     if spoken.is_match(line) || (spoken.is_match(before) && before.trim_end().ends_with([':', '<'])) {
@@ -140,7 +188,10 @@ mod tests {
             assert_eq!(failed(head, &["me@acme.example".to_owned()]), expected, "{head}");
         };
         check("could not be delivered to:\n\n  ann@example.net\n", &["ann@example.net"]);
-        check("<ann@example.net>:\nno mailbox\n\n<bob@example.net>:\nno mailbox", &["ann@example.net", "bob@example.net"]);
+        check(
+            "<ann@example.net>:\nno mailbox\n\n<bob@example.net>:\nno mailbox",
+            &["ann@example.net", "bob@example.net"],
+        );
         check("User ann (ann@example.net) not listed in directory", &["ann@example.net"]);
         check("ask help@example.net\nRCPT TO:<ann@example.net>\n550 no", &["ann@example.net"]);
         check("me@acme.example\n", &["me@acme.example"]);

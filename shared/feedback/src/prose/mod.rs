@@ -16,11 +16,17 @@ pub(crate) use passage::reply_in;
 pub(crate) use wording::is_about_failure;
 
 /// Whether a machine sent it that carries mail: by its name, or by the null return path.
-pub(crate) fn is_from_mailer(letter: &Letter) -> bool {
-    let null_path = letter.field("Return-Path").is_some_and(|path| matches!(path.trim(), "<>" | "<MAILER-DAEMON>"));
-    null_path
-        || letter.field("X-Failed-Recipients").is_some()
-        || letter.field("From").is_some_and(wording::is_mailer)
+fn is_from_mailer(letter: &Letter) -> bool {
+    let null_path = letter.field("Return-Path").is_some_and(|path| {
+        let path = path.trim().to_ascii_lowercase();
+        path == "<>" || path.starts_with("<mailer-daemon") || path.starts_with("<postmaster")
+    });
+    null_path || is_named_as_mailer(letter)
+}
+
+/// Whether its name is a machine's that carries mail.
+pub(crate) fn is_named_as_mailer(letter: &Letter) -> bool {
+    letter.field("X-Failed-Recipients").is_some() || letter.field("From").is_some_and(wording::is_mailer)
 }
 
 /// The recipients that a message tells of in prose; none if it tells of no failure.
@@ -36,12 +42,16 @@ pub(crate) fn read(letter: &Letter) -> Vec<Told> {
         found = mention::failed(head, &mention::bystanders(letter));
     }
     if found.is_empty() {
+        found = mention::local_parts(head, letter.field("From").unwrap_or(""));
+    }
+    if found.is_empty() {
         found = mention::failed(&subject, &mention::bystanders(letter));
     }
     if found.is_empty() {
         found = only_recipient(letter);
     }
-    let action = if wording::is_delay(&subject, head) { DeliveryAction::Delayed } else { DeliveryAction::Failed };
+    let action =
+        if wording::is_delay(&subject, head) { DeliveryAction::Delayed } else { DeliveryAction::Failed };
     let passages = passage::of_all(head, &found);
     let told = found.into_iter().zip(passages).map(|(address, passages)| Told {
         address,
@@ -80,7 +90,8 @@ fn explanation(letter: &Letter) -> String {
         }
         text
     };
-    let mut text = of(&["text/plain", "multipart/report", "multipart/mixed", "multipart/alternative", "text/x-plain"]);
+    let mut text =
+        of(&["text/plain", "multipart/report", "multipart/mixed", "multipart/alternative", "text/x-plain"]);
     if text.trim().is_empty() {
         text = of(&["text/html"]);
     }
@@ -93,7 +104,10 @@ fn tells_of_failure(letter: &Letter, subject: &str, head: &str) -> bool {
     let by_subject = is_about_failure(subject);
     let by_words = wording::tells_of_failure(head);
     let by_sender = is_from_mailer(letter);
-    letter.field("X-Failed-Recipients").is_some()
+    let has_status = letter.parts.iter().any(|part| part.media_type.ends_with("/delivery-status"));
+    has_status
+        || letter.field("X-Failed-Recipients").is_some()
+        || (by_sender && mention::names_somebody(head))
         || (by_subject && (by_sender || by_words))
         || (by_sender && by_words)
 }
@@ -101,7 +115,8 @@ fn tells_of_failure(letter: &Letter, subject: &str, head: &str) -> bool {
 /// Of a message that went to one, the one; several cannot be told apart.
 fn only_recipient(letter: &Letter) -> Vec<String> {
     let header = original::header(letter);
-    let mut to: Vec<String> = ["To", "Cc"].into_iter().flat_map(|name| header.all(name)).flat_map(addresses).collect();
+    let mut to: Vec<String> =
+        ["To", "Cc"].into_iter().flat_map(|name| header.all(name)).flat_map(addresses).collect();
     to.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
     if to.len() == 1 { to } else { Vec::new() }
 }

@@ -13,13 +13,18 @@ const PASSAGES_MAX: usize = 8;
 /// Paragraphs that are looked at where nothing stands beside an address.
 const PARAGRAPHS_MAX: usize = 24;
 
+/// Lines that say nothing of a cause, and have words in them that would.
+const FRAME_LINE: &str = r"(?ix) mime[-\ ](?:encapsulated|formatted) | in\ mime\ format | ^\s*(?:the\ )?(?:message\ identifier|subject|date)\ (?:of\ the\ message\ )?is: | ^\s*(?:subject|date|message-id|content-[a-z-]+|reporting-mta|received-from-mta|arrival-date|mts-id|sent|from):
+    | ^[\s*]*message\ from\ \S+.*(?:security|anti-?virus|virus ?wall) | \bdo\ not\ reply | automatically\ (?:generated|created) | created\ automatically";
+
 /// A reply's beginning within a line: its code stands alone, and words or an enhanced code follow.
 const REPLY: &str = r"(?x) (?: ^ | [\s:;>(\x22'\[] ) (?P<reply> [45][0-5]\d (?: [\ -] \s* \S | ) )";
 
 /// Where a reply begins in a text.
 pub(crate) fn reply_in(text: &str) -> Option<usize> {
     static PATTERN: OnceLock<Regex> = OnceLock::new();
-    let pattern = PATTERN.get_or_init(|| Regex::new(REPLY).expect("the pattern is part of the program and tested"));
+    let pattern =
+        PATTERN.get_or_init(|| Regex::new(REPLY).expect("the pattern is part of the program and tested"));
     let found = pattern.captures_iter(text).find(|found| {
         let at = found.name("reply").map_or(0, |reply| reply.start());
         is_reply(&text[at..]) && !is_a_number(&text[..at])
@@ -41,7 +46,10 @@ fn is_a_number(ahead: &str) -> bool {
 
 /// For each address the passages about it, best first: those with a reply, then those beside it, then the rest.
 pub(super) fn of_all(head: &str, addresses: &[String]) -> Vec<Vec<String>> {
-    let lines: Vec<&str> = head.lines().collect();
+    static FRAME: OnceLock<Regex> = OnceLock::new();
+    let frame =
+        FRAME.get_or_init(|| Regex::new(FRAME_LINE).expect("the pattern is part of the program and tested"));
+    let lines: Vec<&str> = head.lines().map(|line| if frame.is_match(line) { "" } else { line }).collect();
     let lower: Vec<String> = lines.iter().map(|line| line.to_lowercase()).collect();
     let keys: Vec<String> = addresses.iter().map(|address| address.to_lowercase()).collect();
     let paragraphs = paragraphs(&lines);
@@ -55,7 +63,8 @@ pub(super) fn of_all(head: &str, addresses: &[String]) -> Vec<Vec<String>> {
                 beside.push(behind(&lines, &lower, at, key, &keys));
             }
             beside.retain(|passage| !passage.is_empty());
-            let (mut found, rest): (Vec<_>, Vec<_>) = beside.into_iter().partition(|text| reply_in(text).is_some());
+            let (mut found, rest): (Vec<_>, Vec<_>) =
+                beside.into_iter().partition(|text| reply_in(text).is_some());
             // Of several recipients each has its own words; what stands elsewhere may be about another.
             let shared: &[String] = if keys.len() == 1 { &paragraphs } else { &[] };
             found.extend(shared.iter().filter(|text| reply_in(text).is_some()).cloned());
@@ -71,7 +80,11 @@ fn behind(lines: &[&str], lower: &[String], at: usize, key: &str, keys: &[String
     let mut text = lines[at].to_owned();
     let mut blanks = 0;
     for (line, lower) in lines[at + 1..].iter().zip(&lower[at + 1..]).take(LINES_MAX) {
-        let is_another = lower.contains('@') && keys.iter().any(|other| other != key && lower.contains(other.as_str()));
+        // `(generated from …)` goes on about the same recipient.
+        let goes_on = line.trim_start().starts_with('(');
+        let is_another = !goes_on
+            && lower.contains('@')
+            && keys.iter().any(|other| other != key && lower.contains(other.as_str()));
         if is_another || blanks > 1 {
             break;
         }
@@ -106,7 +119,8 @@ mod tests {
 
     #[test]
     fn replies_are_found_in_sentences() {
-        let check = |text: &str, expected: Option<&str>| assert_eq!(reply_in(text).map(|at| &text[at..]), expected);
+        let check =
+            |text: &str, expected: Option<&str>| assert_eq!(reply_in(text).map(|at| &text[at..]), expected);
         check("host mx[192.0.2.7] said: 550 5.1.1 no", Some("550 5.1.1 no"));
         check("host mx [192.0.2.125]: 550-no", Some("550-no"));
         check("<<< 550 no", Some("550 no"));

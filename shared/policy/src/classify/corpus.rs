@@ -102,7 +102,10 @@ fn labelled_replies_are_read_as_their_labels_say() {
     for line in labelled(&text) {
         let verdict = judge(&classifier, line.reply).unwrap_or_else(|| panic!("not read: {}", line.reply));
         score.add(&line, &verdict);
-        if !line.action_fits(&verdict) || !line.category_fits(&verdict) || line.is_wrongly_suppressed(&verdict) {
+        if !line.action_fits(&verdict)
+            || !line.category_fits(&verdict)
+            || line.is_wrongly_suppressed(&verdict)
+        {
             eprintln!("{verdict:?} wanted {:?} {:?}: {}", line.actions, line.categories, line.reply);
         }
     }

@@ -158,6 +158,5 @@ fn head_of(body: &[u8]) -> &[u8] {
 }
 
 fn cut(text: &str) -> &str {
-    let end = (0..=PROSE_OCTETS_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    &text[..end.unwrap_or(0)]
+    &text[..text.floor_char_boundary(PROSE_OCTETS_MAX)]
 }

@@ -1,5 +1,6 @@
-//! What comes back about mail that was sent: delivery status notifications in the format of RFC 3464 and in the prose
-//! that older and lazier relays write, complaints (RFC 5965), and the auto-replies that must not be taken for either.
+//! What is reported about mail that was sent, read and written. Read are delivery status notifications in the format of
+//! RFC 3464 and in the prose of older and lazier relays, complaints (RFC 5965), and the auto-replies that must not be
+//! taken for either. Written are our own notifications (`notice`).
 //!
 //! This crate never touches a clock, a network or a store, and believes nothing it reads: whether a report is about
 //! our mail is for its return path's token to say, not for its words. Anyone can write anything here, so everything is
@@ -13,7 +14,9 @@ mod html;
 mod judge;
 mod letter;
 mod mime;
+pub mod notice;
 mod original;
+mod pattern;
 mod periodic;
 mod prose;
 mod report;

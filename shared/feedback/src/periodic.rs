@@ -1,20 +1,20 @@
 //! Reports over a period: DMARC aggregates (RFC 7489 7.2) and TLS reports (RFC 8460). Told from their header and their
 //! attachment's name; what the attachment says is not read here.
 
-use std::sync::OnceLock;
-
-use regex::Regex;
-
 use crate::bound::{VALUE_OCTETS_MAX, tidy};
 use crate::letter::{Letter, Part};
+use crate::pattern::Pattern;
 use crate::report::{Periodic, Report};
 
 /// Subjects of both (RFC 7489 7.2.1.1, RFC 8460 5.3).
-const SUBJECT: &str = r"(?ix) report \s+ domain: \s* (?P<domain>\S+) \s+ submitter: \s* (?P<submitter>\S+)
-    (?: \s+ report-id: \s* <? (?P<id>[^<>]+?) >? \s* $ )?";
+static SUBJECT: Pattern =
+    Pattern::any_of(&[r"(?x) report \s+ domain: \s* (?P<domain>\S+) \s+ submitter: \s* (?P<submitter>\S+)
+    (?: \s+ report-id: \s* <? (?P<id>[^<>]+?) >? \s* $ )?"]);
 /// `receiver!domain!begin!end[!id].xml.gz` (RFC 7489 7.2.1.1), or `.json.gz` (RFC 8460 5.1).
-const FILE: &str = r"(?ix) ^ (?P<submitter>[^!/]+) ! (?P<domain>[^!/]+) ! \d+ ! \d+ (?: ! (?P<id>[^!]+?) )?
-    \. (?: xml | json | zip | gz ) (?: \.gz )? $";
+static FILE: Pattern = Pattern::any_of(&[
+    r"(?x) ^ (?P<submitter>[^!/]+) ! (?P<domain>[^!/]+) ! \d+ ! \d+ (?: ! (?P<id>[^!]+?) )?
+    \. (?: xml | json | zip | gz ) (?: \.gz )? $",
+]);
 
 /// The report that a message is, if it is one.
 pub(crate) fn read(letter: &Letter) -> Option<Report> {
@@ -31,19 +31,13 @@ pub(crate) fn read(letter: &Letter) -> Option<Report> {
     Some(if is_json { Report::TlsRpt(about) } else { Report::Dmarc(about) })
 }
 
-fn pattern(text: &'static str, cell: &'static OnceLock<Regex>) -> &'static Regex {
-    cell.get_or_init(|| Regex::new(text).expect("the pattern is part of the program and tested"))
-}
-
 fn named(part: &Part) -> Option<regex::Captures<'_>> {
-    static PATTERN: OnceLock<Regex> = OnceLock::new();
-    part.file_name.as_deref().and_then(|name| pattern(FILE, &PATTERN).captures(name))
+    part.file_name.as_deref().and_then(|name| FILE.captures(name))
 }
 
 fn about(letter: &Letter, part: &Part) -> Periodic {
-    static PATTERN: OnceLock<Regex> = OnceLock::new();
     let subject = letter.subject();
-    let by_subject = pattern(SUBJECT, &PATTERN).captures(&subject);
+    let by_subject = SUBJECT.captures(&subject);
     let by_name = named(part);
     let field = |name: &str| letter.field(name).map(|value| tidy(value, VALUE_OCTETS_MAX));
     let told = |name: &str| {

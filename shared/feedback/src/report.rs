@@ -65,6 +65,17 @@ pub enum DeliveryAction {
 }
 
 impl DeliveryAction {
+    /// The word of RFC 3464.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Delayed => "delayed",
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+            Self::Expanded => "expanded",
+        }
+    }
+
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let word = text.split(|c: char| !c.is_ascii_alphanumeric()).find(|word| !word.is_empty())?;
         match word.to_ascii_lowercase().as_str() {

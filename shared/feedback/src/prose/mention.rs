@@ -1,35 +1,95 @@
 //! Addresses in prose, weighed by how they stand there.
 
-use std::sync::OnceLock;
-
-use regex::Regex;
-
 use crate::bound::{MENTIONS_MAX, RECIPIENTS_MAX, VALUE_OCTETS_MAX};
 use crate::letter::Letter;
+use crate::pattern::Pattern;
 
 use super::passage;
 
 /// An address as relays write it: hardly any quotes, and sometimes a host without a dot.
-const ADDRESS: &str =
-    r#"(?i)(?:"[^"@\s]{1,64}"|[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128})@[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?"#;
+static ADDRESS: Pattern = Pattern::any_of(&[
+    r#"(?:"[^"@\s]{1,64}"|[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128})@[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?"#,
+]);
 
 /// Words in whose company an address is that of somebody to write to, or of the message's author, or no address at all.
-const BYSTANDER: &str = r"(?ix) ^[>\s*]*(?:from|sender|reply-to|return-path|message-id|in-reply-to|references|x-[a-z-]+|cc|subject|mail-from)\s*: | mail\ from:?\s*<? | \bcontact\b | e-?mail\ (?:us|me)\b | send\ (?:an?\ )?(?:e-?)?mail\ to | (?:forward|report|write)\ (?:\w+\ ){0,4}to\b
-    | assistance | \bquestions?\b | help(?:desk)?@ | support@ | https?:// | mailto: | message\ (?:id|identifier) | \bsent\ (?:by|from)\b | envelope-from | envelope\ sender | ^\s*from\s | \bwas\ received\b | return\ address | sender\ address | originat(?:or|ing)";
+static BYSTANDER: Pattern = Pattern::any_of(&[
+    r"^[>\s*]*(?:from|sender|reply-to|return-path|message-id|in-reply-to|references|x-[a-z-]+|cc|subject|mail-from)\s*:",
+    r"^\s*from\s",
+    r"mail from:?\s*<?",
+    r"\bcontact\b",
+    r"e-?mail (?:us|me)\b",
+    "send (?:an? )?(?:e-?)?mail to",
+    r"(?:forward|report|write) (?:\w+ ){0,4}to\b",
+    "assistance",
+    r"\bquestions?\b",
+    "help(?:desk)?@",
+    "support@",
+    "https?://",
+    "mailto:",
+    "message (?:id|identifier)",
+    r"\bsent (?:by|from)\b",
+    "envelope-from",
+    "envelope sender",
+    r"\bwas received\b",
+    "return address",
+    "sender address",
+    "originat(?:or|ing)",
+]);
 
 /// Words in whose company it is that of somebody who was not reached.
-const RECIPIENT: &str = r"(?ix) recipient | not\ (?:listed|found|known|exist|deliver|reach|relayed|be\ delivered) | unknown | no\ such | undeliver | deliver\w*\ (?:\w+\ ){0,5}to | addressed\ to | addressed | intended | mailbox | quota | error-for | does\ ?n.t\ (?:exist|have) | failed | \bfull\b | user\b | invalid | original\ address
-    | (?:^|[^.\d])[45]\d\d[\ -] | could\ not\ | unable\ to | was\ not | rejected | disabled | expanded\ from | generated\ from | \bto: | message\ to | forwarded | destinat | adresse | bounced? | ^to\b";
+static RECIPIENT: Pattern = Pattern::any_of(&[
+    "recipient",
+    "not (?:listed|found|known|exist|deliver|reach|relayed|be delivered)",
+    "unknown",
+    "no such",
+    "undeliver",
+    r"deliver\w* (?:\w+ ){0,5}to",
+    "addressed",
+    "intended",
+    "mailbox",
+    "quota",
+    "does ?n.t (?:exist|have)",
+    "failed",
+    r"\bfull\b",
+    r"user\b",
+    "invalid",
+    "original address",
+    r"(?:^|[^.\d])[45]\d\d[ -]",
+    "could not ",
+    "unable to",
+    "was not",
+    "rejected",
+    "disabled",
+    r"\bto:",
+    r"^to\b",
+    "message to",
+    "forwarded",
+    "destinat",
+    "adresse",
+    "bounced?",
+]);
 
 /// What stands before an address that is a recipient, in so many words.
-const NAMED_AHEAD: &str = r"(?ix) (?: rcpt\ to:? | final-recipient:\s*rfc822; | (?:expanded|generated)\ from:? | error-for: | addressed\ to:? | (?:recipient|original)\ address: | did\ not\ reach\ the\ following\ recipient(?:\(s\))?: ) \s* <? $";
+static NAMED_AHEAD: Pattern = Pattern::any_of(&[
+    r"rcpt to:?\s*<?$",
+    r"final-recipient:\s*rfc822;\s*<?$",
+    r"(?:expanded|generated) from:?\s*<?$",
+    r"error-for:\s*<?$",
+    r"addressed to:?\s*<?$",
+    r"(?:recipient|original) address:\s*<?$",
+    r"did not reach the following recipient(?:\(s\))?:\s*<?$",
+]);
 
 /// A field of the message, shown to tell which one it was.
-const FIELD: &str = r"(?i)^[>\s*]*(?:to|cc|for)\s*:";
+static FIELD: Pattern = Pattern::any_of(&[r"^[>\s*]*(?:to|cc|for)\s*:"]);
 
 /// A line that is one word and its announcement, where a relay names its own users without their domain.
-const LOCAL_PARTS: &str =
-    r"(?im)(?:recipients?|users?|following)\b[^\n]*:[ \t]*\n+[ \t]+(?P<local>[a-z0-9._-]{2,64})[ \t]*$";
+static LOCAL_PARTS: Pattern = Pattern::any_of(&[
+    r"(?:recipients?|users?|following)\b[^\n]*:[ \t]*\n+[ \t]+(?P<local>[a-z0-9._-]{2,64})[ \t]*$",
+]);
+
+/// Octets of one line in which addresses are weighed, by all the words around them.
+const LINE_OCTETS_MAX: usize = 2_000;
 
 /// A mention's weight: somebody else, anybody, somebody spoken of as not reached, somebody named in so many words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,18 +100,9 @@ enum Weight {
     Named,
 }
 
-fn pattern(cell: &'static OnceLock<Regex>, text: &'static str) -> &'static Regex {
-    cell.get_or_init(|| Regex::new(text).expect("the pattern is part of the program and tested"))
-}
-
-fn address_pattern() -> &'static Regex {
-    static PATTERN: OnceLock<Regex> = OnceLock::new();
-    pattern(&PATTERN, ADDRESS)
-}
-
 /// The addresses in a text, as written, in order.
 pub(crate) fn addresses(text: &str) -> Vec<String> {
-    let found = address_pattern().find_iter(text).take(MENTIONS_MAX);
+    let found = ADDRESS.regex().find_iter(text).take(MENTIONS_MAX);
     found.map(|found| tidy(found.as_str())).filter(|address| !address.starts_with('@')).collect()
 }
 
@@ -71,8 +122,7 @@ fn tidy(address: &str) -> String {
 
 /// Users that a relay names without their domain, which is its own.
 pub(super) fn local_parts(head: &str, from: &str) -> Vec<String> {
-    static PATTERN: OnceLock<Regex> = OnceLock::new();
-    let found = pattern(&PATTERN, LOCAL_PARTS).captures(head);
+    let found = LOCAL_PARTS.captures(head);
     let local = found.and_then(|found| found.name("local").map(|local| local.as_str().to_owned()));
     let sender = addresses(from).into_iter().next();
     match (local, sender.as_deref().and_then(|sender| sender.split_once('@'))) {
@@ -124,8 +174,9 @@ fn weighed(head: &str) -> Vec<(String, Weight)> {
     let mut mentions = Vec::new();
     let mut before = "";
     for line in head.lines() {
+        let line = &line[..line.floor_char_boundary(LINE_OCTETS_MAX)];
         if line.contains('@') {
-            for found in address_pattern().find_iter(line) {
+            for found in ADDRESS.regex().find_iter(line) {
                 if mentions.len() >= MENTIONS_MAX {
                     return mentions;
                 }
@@ -141,16 +192,13 @@ fn weighed(head: &str) -> Vec<(String, Weight)> {
 }
 
 fn weigh(line: &str, start: usize, end: usize, before: &str) -> Weight {
-    static BYSTANDERS: OnceLock<Regex> = OnceLock::new();
-    static RECIPIENTS: OnceLock<Regex> = OnceLock::new();
     let (ahead, behind) = (&line[..start], &line[end..]);
     let ahead_bare = ahead.trim_matches(|c: char| c.is_whitespace() || "<>*-=|\"'`(#:&;".contains(c));
     let behind_bare = behind.trim_start_matches(|c: char| c.is_whitespace() || "<>\"'`)|".contains(c));
-    static NAMED: OnceLock<Regex> = OnceLock::new();
-    if pattern(&NAMED, NAMED_AHEAD).is_match(ahead) {
+    if NAMED_AHEAD.is_in(ahead) {
         return Weight::Named;
     }
-    let is_bystander = pattern(&BYSTANDERS, BYSTANDER).is_match(line);
+    let is_bystander = BYSTANDER.is_in(line);
     let with_reply = behind_bare.starts_with(':') && passage::reply_in(behind).is_some();
     if ahead_bare.is_empty() && (with_reply || !is_bystander) {
         let stands_alone = behind_bare.is_empty() || behind_bare.starts_with([':', '[', ';']);
@@ -167,12 +215,12 @@ fn weigh(line: &str, start: usize, end: usize, before: &str) -> Weight {
     if behind_bare.starts_with("...") && passage::reply_in(line).is_some_and(|at| at < start) {
         return Weight::Named;
     }
-    static FIELDS: OnceLock<Regex> = OnceLock::new();
-    if pattern(&FIELDS, FIELD).is_match(line) {
+    if FIELD.is_in(line) {
         return Weight::Any;
     }
-    let spoken = pattern(&RECIPIENTS, RECIPIENT);
-    if spoken.is_match(line) || (spoken.is_match(before) && before.trim_end().ends_with([':', '<'])) {
+    let spoken_of =
+        RECIPIENT.is_in(line) || (before.trim_end().ends_with([':', '<']) && RECIPIENT.is_in(before));
+    if spoken_of {
         return Weight::SpokenOf;
     }
     Weight::Any

@@ -95,8 +95,7 @@ fn explanation(letter: &Letter) -> String {
     if text.trim().is_empty() {
         text = of(&["text/html"]);
     }
-    let end = (0..=PROSE_OCTETS_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
+    text.truncate(text.floor_char_boundary(PROSE_OCTETS_MAX));
     text
 }
 

@@ -1,10 +1,10 @@
 //! What prose says about an address: the lines behind its mention, up to the next address, best first.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
 
-use regex::Regex;
-
+use super::mention;
 use crate::bound::{DIAGNOSTIC_OCTETS_MAX, tidy};
+use crate::pattern::Pattern;
 
 /// Lines behind a mention that may be about it.
 const LINES_MAX: usize = 10;
@@ -14,18 +14,23 @@ const PASSAGES_MAX: usize = 8;
 const PARAGRAPHS_MAX: usize = 24;
 
 /// Lines that say nothing of a cause, and have words in them that would.
-const FRAME_LINE: &str = r"(?ix) mime[-\ ](?:encapsulated|formatted) | in\ mime\ format | ^\s*(?:the\ )?(?:message\ identifier|subject|date)\ (?:of\ the\ message\ )?is: | ^\s*(?:subject|date|message-id|content-[a-z-]+|reporting-mta|received-from-mta|arrival-date|mts-id|sent|from):
-    | ^[\s*]*message\ from\ \S+.*(?:security|anti-?virus|virus ?wall) | \bdo\ not\ reply | automatically\ (?:generated|created) | created\ automatically";
+static FRAME: Pattern = Pattern::any_of(&[
+    "mime[- ](?:encapsulated|formatted)",
+    "in mime format",
+    r"^\s*(?:the )?(?:message identifier|subject|date) (?:of the message )?is:",
+    r"^\s*(?:subject|date|message-id|content-[a-z-]+|reporting-mta|received-from-mta|arrival-date|mts-id|sent|from):",
+    r"^[\s*]*message from \S+.*(?:security|anti-?virus|virus ?wall)",
+    r"\bdo not reply",
+    "automatically (?:generated|created)",
+    "created automatically",
+]);
 
 /// A reply's beginning within a line: its code stands alone, and words or an enhanced code follow.
-const REPLY: &str = r"(?x) (?: ^ | [\s:;>(\x22'\[] ) (?P<reply> [45][0-5]\d (?: [\ -] \s* \S | ) )";
+static REPLY: Pattern = Pattern::any_of(&[r#"(?:^|[\s:;>("'\[])(?P<reply>[45][0-5]\d)"#]);
 
 /// Where a reply begins in a text.
 pub(crate) fn reply_in(text: &str) -> Option<usize> {
-    static PATTERN: OnceLock<Regex> = OnceLock::new();
-    let pattern =
-        PATTERN.get_or_init(|| Regex::new(REPLY).expect("the pattern is part of the program and tested"));
-    let found = pattern.captures_iter(text).find(|found| {
+    let found = REPLY.regex().captures_iter(text).find(|found| {
         let at = found.name("reply").map_or(0, |reply| reply.start());
         is_reply(&text[at..]) && !is_a_number(&text[..at])
     });
@@ -46,61 +51,81 @@ fn is_a_number(ahead: &str) -> bool {
 
 /// For each address the passages about it, best first: those with a reply, then those beside it, then the rest.
 pub(super) fn of_all(head: &str, addresses: &[String]) -> Vec<Vec<String>> {
-    static FRAME: OnceLock<Regex> = OnceLock::new();
-    let frame =
-        FRAME.get_or_init(|| Regex::new(FRAME_LINE).expect("the pattern is part of the program and tested"));
-    let lines: Vec<&str> = head.lines().map(|line| if frame.is_match(line) { "" } else { line }).collect();
-    let lower: Vec<String> = lines.iter().map(|line| line.to_lowercase()).collect();
-    let keys: Vec<String> = addresses.iter().map(|address| address.to_lowercase()).collect();
-    let paragraphs = paragraphs(&lines);
-    keys.iter()
-        .map(|key| {
-            let mut beside = Vec::new();
-            for at in (0..lines.len()).filter(|at| lower[*at].contains(key.as_str())) {
-                if beside.len() >= PASSAGES_MAX {
-                    break;
-                }
-                beside.push(behind(&lines, &lower, at, key, &keys));
-            }
-            beside.retain(|passage| !passage.is_empty());
-            let (mut found, rest): (Vec<_>, Vec<_>) =
-                beside.into_iter().partition(|text| reply_in(text).is_some());
-            // Of several recipients each has its own words; what stands elsewhere may be about another.
-            let shared: &[String] = if keys.len() == 1 { &paragraphs } else { &[] };
-            found.extend(shared.iter().filter(|text| reply_in(text).is_some()).cloned());
-            found.extend(rest);
-            found.extend(shared.iter().filter(|text| reply_in(text).is_none()).cloned());
-            found
-        })
-        .collect()
+    let prose = Prose::of(head, addresses);
+    let paragraphs = paragraphs(&prose.lines);
+    let all = addresses.iter().enumerate().map(|(n, address)| {
+        let beside = prose.lines_about(n, address).into_iter().take(PASSAGES_MAX);
+        let beside = beside.map(|at| prose.behind(at, n, address)).filter(|passage| !passage.is_empty());
+        let (mut found, rest): (Vec<_>, Vec<_>) = beside.partition(|text| reply_in(text).is_some());
+        // Of several recipients each has its own words; what stands elsewhere may be about another.
+        let shared: &[String] = if addresses.len() == 1 { &paragraphs } else { &[] };
+        found.extend(shared.iter().filter(|text| reply_in(text).is_some()).cloned());
+        found.extend(rest);
+        found.extend(shared.iter().filter(|text| reply_in(text).is_none()).cloned());
+        found
+    });
+    all.collect()
 }
 
-/// The mention's line and those behind it, up to another address's or the second blank one.
-fn behind(lines: &[&str], lower: &[String], at: usize, key: &str, keys: &[String]) -> String {
-    let mut text = lines[at].to_owned();
-    let mut blanks = 0;
-    for (line, lower) in lines[at + 1..].iter().zip(&lower[at + 1..]).take(LINES_MAX) {
-        // `(generated from …)` goes on about the same recipient.
-        let goes_on = line.trim_start().starts_with('(');
-        let is_another = !goes_on
-            && lower.contains('@')
-            && keys.iter().any(|other| other != key && lower.contains(other.as_str()));
-        if is_another || blanks > 1 {
-            break;
+/// Lines of prose, and which of some addresses each of them names.
+struct Prose<'a> {
+    lines: Vec<&'a str>,
+    named: Vec<Vec<usize>>,
+}
+
+impl<'a> Prose<'a> {
+    fn of(head: &'a str, addresses: &[String]) -> Self {
+        let numbers: HashMap<String, usize> =
+            addresses.iter().enumerate().map(|(n, address)| (address.to_lowercase(), n)).collect();
+        let lines: Vec<&str> = head.lines().map(|line| if FRAME.is_in(line) { "" } else { line }).collect();
+        let named = lines.iter().map(|line| match line.contains('@') {
+            true => mention::addresses(line)
+                .iter()
+                .filter_map(|a| numbers.get(&a.to_lowercase()).copied())
+                .collect(),
+            false => Vec::new(),
+        });
+        Self { named: named.collect(), lines }
+    }
+
+    /// The lines that name an address; where none does as addresses are written, those that have its letters.
+    fn lines_about(&self, n: usize, address: &str) -> Vec<usize> {
+        let found: Vec<usize> = (0..self.lines.len()).filter(|at| self.named[*at].contains(&n)).collect();
+        if !found.is_empty() {
+            return found;
         }
-        if line.trim().is_empty() {
-            blanks += 1;
-            // What stands under an address belongs to it; a second paragraph does only if the first was the address alone.
-            if text.trim().len() > key.len() + 8 {
+        let key = address.to_lowercase();
+        (0..self.lines.len()).filter(|at| self.lines[*at].to_lowercase().contains(&key)).collect()
+    }
+
+    /// A line and those behind it, up to another address's or the second blank one.
+    fn behind(&self, at: usize, n: usize, address: &str) -> String {
+        let mut text = self.lines[at].to_owned();
+        let mut blanks = 0;
+        for (line, named) in self.lines[at + 1..].iter().zip(&self.named[at + 1..]).take(LINES_MAX) {
+            // `(generated from …)` goes on about the same recipient.
+            let goes_on = line.trim_start().starts_with('(');
+            let is_another = !goes_on && named.iter().any(|other| *other != n);
+            if is_another || blanks > 1 {
                 break;
             }
-        } else {
-            text.push(' ');
-            text.push_str(line.trim());
+            if line.trim().is_empty() {
+                blanks += 1;
+                // A second paragraph is about the address only if the first was the address alone.
+                if text.trim().len() > address.len() + MARKS_AROUND {
+                    break;
+                }
+            } else {
+                text.push(' ');
+                text.push_str(line.trim());
+            }
         }
+        tidy(&text, DIAGNOSTIC_OCTETS_MAX)
     }
-    tidy(&text, DIAGNOSTIC_OCTETS_MAX)
 }
+
+/// Octets of brackets, bullets and colons around an address that stands alone.
+const MARKS_AROUND: usize = 8;
 
 fn paragraphs(lines: &[&str]) -> Vec<String> {
     let mut paragraphs: Vec<String> = lines

@@ -8,7 +8,8 @@ import pytest
 from harness.program import binary, environment, run
 from harness.wait import until
 
-COMMANDS = ["demo", "dev", "send", "trace", "tail", "queue", "suppress", "cancel", "retry", "policy", "classify"]
+COMMANDS = ["demo", "dev", "send", "trace", "tail", "queue", "suppress", "cancel", "retry", "policy", "classify",
+            "parse-report"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -52,6 +53,27 @@ def test_classify_prints_a_line_each():
     assert lines[3] == ["bounce", "blocked", "egress", "no"]
     assert lines[4] == ["retry", "mailbox-full", "recipient", "no"]
     assert lines[5] == ["slow", "rate-limited", "egress", "no"]
+
+
+def test_reports_are_read_from_files_and_stdin(tmp_path):
+    bounce = (
+        "From: MAILER-DAEMON@relay.example.net\nTo: hello@acme.example\nSubject: failure notice\n\n"
+        "<ann@example.net>:\nRemote host said: 550 5.1.1 no such user\n\n"
+        "--- Below this line is a copy of the message.\n\nMessage-ID: <1@acme.example>\n\nhello\n"
+    )
+    done = run("parse-report", stdin=bounce)
+    assert done.returncode == 0, done
+    assert json.loads(done.stdout) == {
+        "kind": "dsn",
+        "recipients": [{"address": "ann@example.net", "action": "failed", "status": "5.1.1",
+                        "diagnostic": "550 5.1.1 no such user", "category": "bad-mailbox"}],
+        "original_message_id": "1@acme.example",
+    }
+    (tmp_path / "a.eml").write_text(bounce)
+    (tmp_path / "b.eml").write_text("Subject: Out of office\nAuto-Submitted: auto-replied\n\nI am away.\n")
+    done = run("parse-report", str(tmp_path / "a.eml"), str(tmp_path / "b.eml"), str(tmp_path / "none.eml"))
+    assert done.returncode == 2 and "none.eml" in done.stderr
+    assert [json.loads(line)["kind"] for line in done.stdout.splitlines()] == ["dsn", "auto-reply"]
 
 
 def test_what_is_no_reply_is_named_by_its_line():

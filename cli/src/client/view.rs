@@ -58,6 +58,7 @@ pub(crate) struct Attempt {
     pub(crate) action: String,
     pub(crate) category: Option<String>,
     pub(crate) scope: Option<String>,
+    pub(crate) suppress: Option<String>,
     pub(crate) rule: String,
 }
 

@@ -6,6 +6,7 @@ mod classify;
 mod demo;
 mod dev;
 mod dlq;
+mod parse_report;
 pub(crate) mod policy;
 mod queue;
 mod retry;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Policy(policy::Args),
     /// Verdicts of SMTP replies, read from stdin one a line
     Classify(classify::Args),
+    /// What inbound reports say: bounces, complaints, DMARC aggregates, TLS reports
+    ParseReport(parse_report::Args),
 }
 
 impl Command {
@@ -67,6 +70,7 @@ impl Command {
             Self::Dlq(args) => wait_for(dlq::run(args)),
             Self::Policy(args) => policy::run(args),
             Self::Classify(args) => classify::run(args),
+            Self::ParseReport(args) => parse_report::run(args),
         }
     }
 }

@@ -1,7 +1,9 @@
-//! `classify`: SMTP replies in, verdicts out, a line each. The number of lines out is the number of lines in.
+//! `classify`: SMTP replies in, verdicts out, a line each. The number of lines out is the number of lines in. With
+//! `--replay` the replies are those of the ledger.
 
 mod judge;
 mod lines;
+mod replay;
 
 use std::io::{self, Write};
 
@@ -11,6 +13,7 @@ use posthaste_policy::Classifier;
 use self::judge::{Columns, Judge};
 use self::lines::Lines;
 use super::policy::PolicyFile;
+use crate::client::ApiArgs;
 use crate::failure::{Failure, Outcome, say};
 use crate::screen::{Form, Output};
 
@@ -25,10 +28,15 @@ separated by tabs; with --explain the rule as well. As for one recipient without
 elsewhere\" and \"once plainer\" at 4xx, `bounce` at 5xx. A line that is no reply gives `-` in every column, is told \
 of on stderr, and the exit code is 2.
 
+With --replay nothing is read from stdin: every refusal that the ledger keeps is judged again, by the rules of --policy \
+(its [[verdict]]s before the built-in ones), and what would be otherwise is told: deferrals, bounces and suppressions by \
+category.
+
 Examples:
   echo '550 5.1.1 no such user' | posthaste classify
   echo '550-5.7.1 no\\n550 5.7.1 see https://bl.example' | posthaste classify --explain
-  posthaste classify --stage dot --json < replies.txt"
+  posthaste classify --stage dot --json < replies.txt
+  posthaste classify --replay --policy other.toml"
 )]
 pub(crate) struct Args {
     /// Name the rule that decided, too
@@ -40,8 +48,13 @@ pub(crate) struct Args {
     /// The host that answered
     #[arg(long, value_name = "HOST")]
     mx: Option<String>,
+    /// Judge the refusals in the ledger again, and tell what would be otherwise
+    #[arg(long, conflicts_with_all = ["explain", "stage", "mx"])]
+    replay: bool,
     #[command(flatten)]
     policy: PolicyFile,
+    #[command(flatten)]
+    api: ApiArgs,
     #[command(flatten)]
     output: Output,
 }
@@ -55,6 +68,10 @@ fn stage(text: &str) -> Result<Stage, String> {
 pub(crate) fn run(args: Args) -> Outcome {
     let policy = args.policy.read_or_default()?;
     let classifier = Classifier::new(&policy.verdicts).map_err(Failure::input)?;
+    if args.replay {
+        let api = args.api.open()?;
+        return super::wait_for(replay::run(&api, &classifier, args.output.form()));
+    }
     let columns = match (args.output.form(), args.explain) {
         (Form::Json, _) => Columns::Json,
         (Form::People, true) => Columns::VerdictAndRule,

@@ -5,10 +5,16 @@
 //! octets, case-insensitive, within the 64 of RFC 5321 4.5.3.1.1.
 
 use hmac::{Hmac, Mac};
-use posthaste_mail::{Address, Domain, ReversePath};
+use posthaste_mail::{Address, Domain, MessageId, PartKey, ReversePath};
 use sha2::Sha256;
 
 use crate::row::Row;
+
+/// What a token's local part begins with.
+const PREFIX: &str = "b-";
+/// Characters of a message's id, of its group and place, and of the MAC.
+const MESSAGE_CHARS: usize = 26;
+const PLACE_CHARS: usize = 7;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters of the MAC: 80 bits, which nobody guesses by mail.
@@ -20,32 +26,129 @@ pub fn mail_from(row: &Row, domain: Option<&Domain>, key: &[u8; 32]) -> ReverseP
         (ReversePath::Null, _) => ReversePath::Null,
         (given, None) => given.clone(),
         (given, Some(domain)) => {
-            let text = format!("b-{}@{domain}", token(row, key));
+            let text = format!("{PREFIX}{}@{domain}", token(row, key));
             Address::parse(&text).map_or_else(|_| given.clone(), ReversePath::Address)
         }
     }
 }
 
-/// A recipient alone in its part has a token of its own; a group shares one.
-fn token(row: &Row, key: &[u8; 32]) -> String {
-    let alone = row.recipients.len() == 1;
-    let place = u32::from(row.key.part) << 1 | u32::from(alone);
-    let mut token = row.key.message.as_str().trim_start_matches("msg_").to_owned();
-    push_base32(&mut token, u64::from(place), 7);
-    // HMAC takes keys of any length: this cannot fail.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return token };
-    mac.update(b"return-path\0");
-    mac.update(token.as_bytes());
-    let digest = mac.finalize().into_bytes();
-    for at in 0..MAC_CHARS {
-        token.push(char::from(ALPHABET[usize::from(digest[at] & 31)]));
-    }
-    token
+/// What a token of ours says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The row that was sent.
+    pub key: PartKey,
+    /// Whether the row has one recipient; otherwise the report has to name the one it is about.
+    pub alone: bool,
 }
 
-fn push_base32(text: &mut String, value: u64, chars: u32) {
+/// The row whose token an address is, by any of the keys; nothing for addresses that we did not make. Whoever knows a
+/// token got the message, or a report about it: what it says is still only about that row.
+pub fn read(address: &Address, keys: &[[u8; 32]]) -> Option<Found> {
+    let local = address.local().to_ascii_lowercase();
+    let token = local.strip_prefix(PREFIX)?;
+    let has_form = token.len() == MESSAGE_CHARS + PLACE_CHARS + MAC_CHARS
+        && token.bytes().all(|octet| ALPHABET.contains(&octet));
+    if !has_form {
+        return None;
+    }
+    let (signed, given) = token.split_at(MESSAGE_CHARS + PLACE_CHARS);
+    if !keys.iter().any(|key| is_equal(mac(signed, key).as_bytes(), given.as_bytes())) {
+        return None;
+    }
+    let (message, place) = signed.split_at(MESSAGE_CHARS);
+    let place = read_base32(place)?;
+    let message = MessageId::parse(&format!("msg_{message}"))?;
+    Some(Found { key: PartKey { message, part: u16::try_from(place >> 1).ok()? }, alone: place & 1 == 1 })
+}
+
+/// A recipient alone in its part has a token of its own; a group shares one.
+fn token(row: &Row, key: &[u8; 32]) -> String {
+    signed(&row.key, row.recipients.len() == 1, key)
+}
+
+fn signed(row: &PartKey, alone: bool, key: &[u8; 32]) -> String {
+    let place = u64::from(row.part) << 1 | u64::from(alone);
+    let mut token = row.message.as_str().trim_start_matches("msg_").to_owned();
+    push_base32(&mut token, place, PLACE_CHARS);
+    let mac = mac(&token, key);
+    token + &mac
+}
+
+fn mac(signed: &str, key: &[u8; 32]) -> String {
+    // HMAC takes keys of any length: this cannot fail.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+    mac.update(b"return-path\0");
+    mac.update(signed.as_bytes());
+    let digest = mac.finalize().into_bytes();
+    digest[..MAC_CHARS].iter().map(|octet| char::from(ALPHABET[usize::from(octet & 31)])).collect()
+}
+
+/// Takes as long whichever octet differs: a MAC is not to be guessed octet by octet.
+fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+fn push_base32(text: &mut String, value: u64, chars: usize) {
     for at in (0..chars).rev() {
         let digit = (value >> (5 * at)) & 31;
         text.push(char::from(ALPHABET[usize::try_from(digit).unwrap_or(0)]));
+    }
+}
+
+fn read_base32(text: &str) -> Option<u64> {
+    text.bytes().try_fold(0_u64, |value, octet| {
+        let digit = ALPHABET.iter().position(|symbol| *symbol == octet)?;
+        value.checked_mul(32)?.checked_add(digit as u64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+    const OLD_KEY: [u8; 32] = [8; 32];
+
+    fn row(part: u16) -> PartKey {
+        PartKey { message: MessageId::derived(&[b"a message"]), part }
+    }
+
+    fn address(token: &str) -> Address {
+        Address::parse(&format!("{PREFIX}{token}@bounces.acme.example")).unwrap()
+    }
+
+    #[test]
+    fn tokens_find_their_rows_in_any_case_and_by_any_key() {
+        let check = |part: u16, alone: bool| {
+            let expected = Some(Found { key: row(part), alone });
+            let token = signed(&row(part), alone, &OLD_KEY);
+            assert!(PREFIX.len() + token.len() <= posthaste_mail::address::LOCAL_OCTETS_MAX);
+            assert_eq!(read(&address(&token), &[KEY, OLD_KEY]), expected);
+            assert_eq!(read(&address(&token.to_uppercase()), &[OLD_KEY]), expected);
+            assert_eq!(read(&address(&token), &[KEY]), None);
+            assert_eq!(read(&address(&token), &[]), None);
+        };
+        check(0, true);
+        check(0, false);
+        check(1, true);
+        check(u16::MAX, false);
+    }
+
+    #[test]
+    fn nothing_else_is_a_token() {
+        let token = signed(&row(3), true, &KEY);
+        for at in 0..token.len() {
+            for other in ["0", "7", "z"].iter().filter(|other| token[at..=at] != ***other) {
+                let mut forged = token.clone();
+                forged.replace_range(at..=at, other);
+                assert_eq!(read(&address(&forged), &[KEY]), None, "{at}");
+            }
+        }
+        let check = |text: &str| assert_eq!(read(&Address::parse(text).unwrap(), &[KEY]), None, "{text}");
+        check("hello@acme.example");
+        check("b-@acme.example");
+        check(&format!("b-{}@acme.example", &token[1..]));
+        check(&format!("b-{token}0@acme.example"));
+        check(&format!("c-{token}@acme.example"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use posthaste_mail::{Address, Domain, Lane, MessageId, Reply, Stage, Timestamp};
-use posthaste_policy::{Action, Category, RuleName, Scope};
+use posthaste_policy::{Action, Category, RuleName, Scope, Suppress};
 use serde::Serialize;
 
 use super::status::Status;
@@ -105,6 +105,9 @@ pub struct AttemptView<'a> {
     /// Who is to blame; nobody for a delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// For how long the verdict suppresses the recipient, its history not weighed; absent if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suppress: Option<Suppress>,
     /// Which rule said so.
     pub rule: &'a RuleName,
 }
@@ -126,6 +129,7 @@ impl<'a> AttemptView<'a> {
             action: verdict.action,
             category: refused.then_some(verdict.category),
             scope: refused.then_some(verdict.scope),
+            suppress: Some(verdict.suppress).filter(|suppress| *suppress != Suppress::No),
             rule: &verdict.rule,
         }
     }

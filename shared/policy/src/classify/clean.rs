@@ -26,6 +26,10 @@ fn push_without_address(cleaned: &mut String, word: &str) {
         let start =
             rest[..at].char_indices().rev().take_while(|(_, c)| in_address(*c)).last().map_or(at, |(i, _)| i);
         let end = rest[at..].find(|c: char| !in_address(c)).map_or(rest.len(), |n| at + n);
+        // Dots in a row stand between an address and what is said of it, and a full stop is no part of it.
+        let start = rest[start..at].rfind("..").map_or(start, |n| start + n + 2);
+        let end = rest[at..end].find("..").map_or(end, |n| at + n);
+        let end = at + 1 + rest[at + 1..end].trim_end_matches('.').len();
         // An address in a link is part of the link.
         if rest[..start].ends_with(':') && rest[start..].starts_with("//") {
             cleaned.push_str(&rest[..end]);
@@ -52,6 +56,7 @@ mod tests {
         check("(blocked@example.com:blocked)", "(@:blocked)");
         check("'kiji+tora@example.com' is", "'@' is");
         check("a@b", "@");
+        check("not allowed...ann@example.net...no, ann@example.net. Bye", "not allowed...@...no, @.\nbye");
         check("see https://x.example/?a=b@c for", "see https://x.example/?a=b@c for");
         check("@ @@ a@", "@ @ @");
         check("JÜRGEN@bücher.example VOLL Ü", "@ voll ü");

@@ -6,6 +6,7 @@
 //! suppresses; a bare 5xx never does.
 
 mod clean;
+mod hints;
 mod pattern;
 mod rule;
 mod wait;
@@ -14,8 +15,9 @@ use std::sync::OnceLock;
 
 use posthaste_mail::{Reply, Stage};
 
+use hints::Possible;
 pub(crate) use pattern::build_user;
-use pattern::{Compiled, Origin};
+use pattern::{BuiltIn, Compiled, Origin};
 pub use rule::{CodePattern, EnhancedPattern, Rule, RuleError};
 pub use wait::wait_named;
 
@@ -66,19 +68,30 @@ impl Classifier {
             return Verdict::delivered();
         }
         let text = clean::clean(&reply.text);
-        self.user
-            .iter()
-            .chain(built_in_compiled())
-            .filter(|c| c.rule.fits(observed) && c.reads(&text))
-            .map(|c| c.rule.verdict(Class::of(reply), &c.name))
-            .find(|verdict| verdict.scope != Scope::Recipient || may_blame_recipient(observed))
+        let built_in = built_in_compiled();
+        first_that_fits(&self.user, &text, None, observed)
+            .or_else(|| first_that_fits(&built_in.rules, &text, built_in.possible(&text).as_ref(), observed))
             .unwrap_or_else(|| by_first_digit(reply))
     }
 }
 
-fn built_in_compiled() -> &'static [Compiled] {
-    static COMPILED: OnceLock<Vec<Compiled>> = OnceLock::new();
-    COMPILED.get_or_init(|| built_in().iter().map(|rule| Compiled::new(rule, Origin::BuiltIn)).collect())
+/// The verdict of the first rule that fits and may blame whom it blames.
+fn first_that_fits(
+    rules: &[Compiled],
+    text: &str,
+    possible: Option<&Possible>,
+    observed: &Observed<'_>,
+) -> Option<Verdict> {
+    rules
+        .iter()
+        .filter(|c| c.rule.fits(observed) && c.reads(text, possible))
+        .map(|c| c.rule.verdict(Class::of(observed.reply), &c.name))
+        .find(|verdict| verdict.scope != Scope::Recipient || may_blame_recipient(observed))
+}
+
+fn built_in_compiled() -> &'static BuiltIn {
+    static COMPILED: OnceLock<BuiltIn> = OnceLock::new();
+    COMPILED.get_or_init(|| BuiltIn::new(built_in()))
 }
 
 /// Whether a host is a suffix or below it, in whole labels; a host that is not known is only `unknown`.

@@ -1,10 +1,11 @@
-//! Patterns, compiled one by one at their first use. A set of them all costs ten times as much on a text not seen before:
-//! nearly every pattern begins with letters that are searched for without an automaton.
+//! Patterns, compiled one by one at their first use; of the built-in ones only those are tried whose first letters are in the
+//! text. A set of them all as one automaton costs ten times as much on a text not seen before.
 
 use std::sync::OnceLock;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::hints::{Hints, Possible};
 use super::rule::{Rule, RuleError};
 use crate::verdict::RuleName;
 
@@ -26,6 +27,8 @@ pub(super) struct Compiled {
     origin: Origin,
     text: Vec<OnceLock<Option<Regex>>>,
     unless: Vec<OnceLock<Option<Regex>>>,
+    /// The number of its first pattern among all that hints know.
+    first: usize,
 }
 
 impl Compiled {
@@ -36,27 +39,70 @@ impl Compiled {
             origin,
             text: empty(&rule.text),
             unless: empty(&rule.unless),
+            first: 0,
             rule: rule.clone(),
         }
     }
 
+    /// Its patterns, in the order of their numbers.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.rule.text.iter().chain(&self.rule.unless).map(String::as_str)
+    }
+
     /// Whether every pattern can be used; one that cannot would otherwise never be found.
     pub(super) fn check(&self) -> Result<(), RuleError> {
-        let patterns = self.rule.text.iter().chain(&self.rule.unless);
-        let wrong = patterns.filter_map(|pattern| build(pattern, self.origin).err()).next();
+        let wrong = self.patterns().filter_map(|pattern| build(pattern, self.origin).err()).next();
         wrong.map_or(Ok(()), |error| {
             Err(RuleError::Pattern { rule: self.rule.name.clone(), why: error.to_string() })
         })
     }
 
-    /// Whether the cleaned text has one of the rule's wordings and none that it must not have.
-    pub(super) fn reads(&self, text: &str) -> bool {
-        let found = |(pattern, compiled): (&String, &OnceLock<Option<Regex>>)| {
+    /// Whether the cleaned text has one of the rule's wordings and none that it must not have; patterns that are not
+    /// possible are not tried.
+    pub(super) fn reads(&self, text: &str, possible: Option<&Possible>) -> bool {
+        let found = |number: usize, pattern: &str, compiled: &OnceLock<Option<Regex>>| {
+            if possible.is_some_and(|possible| !possible.has(self.first + number)) {
+                return false;
+            }
             let compiled = compiled.get_or_init(|| build(pattern, self.origin).ok());
             compiled.as_ref().is_some_and(|regex| regex.is_match(text.as_bytes()))
         };
-        (self.text.is_empty() || self.rule.text.iter().zip(&self.text).any(found))
-            && !self.rule.unless.iter().zip(&self.unless).any(found)
+        let wordings = self.rule.text.len();
+        let any = |patterns: &[String], compiled: &[OnceLock<Option<Regex>>], first: usize| {
+            patterns
+                .iter()
+                .zip(compiled)
+                .enumerate()
+                .any(|(n, (pattern, compiled))| found(first + n, pattern, compiled))
+        };
+        (self.text.is_empty() || any(&self.rule.text, &self.text, 0))
+            && !any(&self.rule.unless, &self.unless, wordings)
+    }
+}
+
+/// The program's own rules, with what rules out most of their patterns at once.
+#[derive(Debug)]
+pub(super) struct BuiltIn {
+    pub(super) rules: Vec<Compiled>,
+    hints: Hints,
+}
+
+impl BuiltIn {
+    pub(super) fn new(rules: &[Rule]) -> Self {
+        let mut rules: Vec<Compiled> =
+            rules.iter().map(|rule| Compiled::new(rule, Origin::BuiltIn)).collect();
+        let hints = Hints::of(rules.iter().flat_map(Compiled::patterns));
+        let mut first = 0;
+        for rule in &mut rules {
+            rule.first = first;
+            first += rule.text.len() + rule.unless.len();
+        }
+        Self { rules, hints }
+    }
+
+    /// The patterns that may match a cleaned text.
+    pub(super) fn possible(&self, text: &str) -> Option<Possible> {
+        self.hints.possible(text)
     }
 }
 

@@ -152,3 +152,22 @@ fn replies_are_understood() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn what_is_ruled_out_by_its_first_letters_would_not_have_matched() {
+    let built_in = super::built_in_compiled();
+    for line in CASES.lines().filter(|line| !line.starts_with('#')) {
+        let Some((_, reply)) = line.split_once('|') else { continue };
+        let text = super::clean::clean(&Reply::parse(&reply.trim().replace("\\n", "\n")).unwrap().text);
+        let possible = built_in.possible(&text);
+        assert!(possible.is_some());
+        for rule in &built_in.rules {
+            assert_eq!(
+                rule.reads(&text, possible.as_ref()),
+                rule.reads(&text, None),
+                "{}: {text}",
+                rule.rule.name
+            );
+        }
+    }
+}

@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+# Builds name the whole workspace: what is chosen together shares its dependencies' features, and they are built once.
 CARGO ?= cargo
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYTHON ?= python3
@@ -29,7 +30,7 @@ test-rust: ## Tests of the crates
 	else $(CARGO) test --workspace --no-fail-fast; fi
 
 test-e2e: install-test-deps ## Tests of `posthaste dev` from outside (ARGS="-k tls" picks some)
-	@$(CARGO) build --quiet
+	@$(CARGO) build --quiet --workspace
 	@POSTHASTE="$(TARGET)/debug/posthaste" $(VENV)/bin/python -m pytest tests/e2e -n $(E2E_WORKERS) $(ARGS)
 
 # The programs are those that the other tests have built; optimising them is left to real deployments.
@@ -46,13 +47,13 @@ bench: install-test-deps ## Messages/s and CPU beside Postfix, one table and ben
 	@POSTHASTE="$(TARGET)/release/posthaste" HOP="$(TARGET)/release/examples/hop" $(VENV)/bin/python tests/bench/bench.py $(ARGS)
 
 cost: $(AWS_VENV)/.installed ## What a million messages cost on AWS: requests as measured, prices of tests/cost/prices.toml
-	@$(CARGO) build --quiet -p posthaste-tests --example cost
+	@$(CARGO) build --quiet --workspace --example cost
 	@COST_DRIVER="$(TARGET)/debug/examples/cost" $(AWS_VENV)/bin/python tests/cost/cost.py $(ARGS)
 
 lint: ## Formatting, clippy without warnings, the arrows between crates
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	@$(CARGO) test --quiet -p posthaste-tests --lib layers
+	@$(CARGO) test --quiet --workspace --lib layers
 	@$(PYTHON) tests/lint.py
 
 TEMPLATES := template.yaml $(wildcard infra/*.yaml)

@@ -43,7 +43,7 @@ def suite():
     """The contract suite as a program: `POSTHASTE_SUITE`, else built here."""
     if named := os.environ.get("POSTHASTE_SUITE"):
         return named
-    command = [os.environ.get("CARGO", "cargo"), "test", "--quiet", "-p", "posthaste-tests", "--test", "all",
+    command = [os.environ.get("CARGO", "cargo"), "test", "--quiet", "--workspace", "--test", "all",
                "--no-run", "--message-format", "json"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     for line in built.stdout.splitlines():

@@ -134,42 +134,48 @@ impl Aws {
     }
 }
 
+/// A group while its rows go by.
+struct Gathered {
+    group: WaitingGroup,
+    /// The row that is due next: those that wait before those being sent, then by time.
+    next: (bool, Timestamp),
+}
+
 /// Open and sending rows by domain and site, each standing for `every` of its kind.
 fn grouped(rows: &[Row], every: u64) -> Vec<WaitingGroup> {
-    let mut groups: BTreeMap<(Option<Domain>, Option<String>), (WaitingGroup, (bool, Timestamp))> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<(Option<&Domain>, Option<&str>), Gathered> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.state.is_open() || row.state == State::Sending) {
         let sending = row.state == State::Sending;
-        // The row that is due next: those that wait before those being sent, then by time.
         let next = (sending, row.due);
+        let sent = if sending { every } else { 0 };
         groups
-            .entry((row.domain.clone(), row.site.clone()))
-            .and_modify(|(group, first)| {
+            .entry((row.domain.as_ref(), row.site.as_deref()))
+            .and_modify(|known| {
+                let group = &mut known.group;
                 group.count += every;
-                group.sending += if sending { every } else { 0 };
+                group.sending += sent;
                 group.oldest = group.oldest.min(row.facts.accepted_at);
                 group.first_expiry = group.first_expiry.min(row.expires);
-                if next < *first {
-                    *first = next;
-                    group.next_due = row.due;
-                    group.sample = row.row_key();
+                if next < known.next {
+                    known.next = next;
+                    (group.next_due, group.sample) = (row.due, row.row_key());
                 }
             })
-            .or_insert_with(|| {
-                let group = WaitingGroup {
+            .or_insert_with(|| Gathered {
+                group: WaitingGroup {
                     domain: row.domain.clone(),
                     site: row.site.clone(),
                     count: every,
-                    sending: if sending { every } else { 0 },
+                    sending: sent,
                     oldest: row.facts.accepted_at,
                     next_due: row.due,
                     first_expiry: row.expires,
                     sample: row.row_key(),
-                };
-                (group, next)
+                },
+                next,
             });
     }
-    let mut groups: Vec<WaitingGroup> = groups.into_values().map(|(group, _)| group).collect();
-    groups.sort_by(|a, b| b.count.cmp(&a.count));
+    let mut groups: Vec<WaitingGroup> = groups.into_values().map(|gathered| gathered.group).collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
     groups
 }

@@ -125,6 +125,8 @@ impl Putter for AtUrl {
         match answer.status().as_u16() {
             200 => Ok(UploadReceived::Stored),
             412 => Ok(UploadReceived::ThereBefore),
+            // Too much, or not now: the same again, as any client of S3 would.
+            409 | 429 | 500.. => Err(StoreError::Unavailable(format!("answered {}", answer.status()))),
             other => panic!("an upload was answered {other}"),
         }
     }

@@ -171,7 +171,7 @@ def test_every_log_is_kept_for_a_time_that_was_chosen(file):
 def test_everything_in_the_bucket_goes_by_itself_in_the_end():
     [bucket] = of_type("AWS::S3::Bucket").values()
     rules = {r.get("Prefix"): r for r in bucket["Properties"]["LifecycleConfiguration"]["Rules"]}
-    assert [rules[prefix]["ExpirationInDays"] for prefix in ("spool/", "uploads/", "incoming/")] == [{"Ref": "SpoolDays"}, 1, 7]
+    assert [rules[prefix]["ExpirationInDays"] for prefix in ("spool/", "uploads/", "incoming/")] == [{"Ref": "SpoolDays"}, 3, 7]
     for prefix in ("spool/", "uploads/", "incoming/", "policy.toml"):
         assert rules[prefix]["NoncurrentVersionExpiration"], "versions that were replaced would be kept for ever"
 

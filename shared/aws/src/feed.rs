@@ -1,6 +1,8 @@
 //! The feed of events. An event is an item of its message's partition under its own id, so that the same one twice is
 //! one; the index shows it under the time it was first written, so that readers find it behind what they have read.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -10,9 +12,12 @@ use posthaste_pipeline::stores::{Feed, StoreError};
 
 use crate::item::{self, Item, Key};
 use crate::ledger::WRITES_AT_ONCE;
+use crate::patience::Patience;
 use crate::table::{Consistency, If, Range};
 use crate::{Aws, document, schema};
 
+/// How long the write of an event may take; less than the time after which readers are shown it.
+const WRITE_MAX: Duration = Duration::from_millis(1_500);
 /// Events of one message.
 const OF_MESSAGE_MAX: usize = 10_000;
 
@@ -93,12 +98,19 @@ impl Aws {
         let mut item = key.item();
         item.extend([
             item::text(schema::WAKE_SHARD, schema::feed_shard(&event.tenant, &event.event_id)),
-            item::number(schema::WAKE, self.tick()),
             item::octets(schema::DOC, document::write(&event)?),
             item::gone_at(self.ambient().now().plus(keep)),
         ]);
-        // Told before: that is what counts.
-        self.table().put(item, If::Absent).await.map(|_| ())
+        let mut patience = Patience::new(self.ambient(), "telling an event");
+        loop {
+            // A cursor that is older than what readers are shown would be passed over: a write that takes longer is
+            // given up, and done again behind what they have seen. If it was done after all, that is what counts.
+            item.extend([item::number(schema::WAKE, self.tick())]);
+            match tokio::time::timeout(WRITE_MAX, self.table().put(item.clone(), If::Absent)).await {
+                Ok(put) => return put.map(|_| ()),
+                Err(_) => patience.pause(1).await?,
+            }
+        }
     }
 
     /// Entries of a tenant's feed in their order, at most `limit` of each shard.

@@ -56,7 +56,7 @@ fn gone_at(row: &Row, keep: std::time::Duration) -> Timestamp {
 }
 
 impl Aws {
-    /// Lists messages, recipients last: where a recipient's entry is, the others are.
+    /// Lists messages, the last recipient of each last: where that entry is, the others are.
     pub(crate) async fn list_messages(&self, listing: &Listing<'_>) -> Result<(), StoreError> {
         let tenant = listing.tenant;
         let mut shared: Vec<(SearchBy, Vec<&Row>)> = vec![(SearchBy::All, listing.rows.clone())];
@@ -75,13 +75,18 @@ impl Aws {
             Some(self.list_one(partition, listing.micros, rows))
         });
         self.put_lists(shared.collect()).await?;
-        let single = listing.rows.iter().flat_map(|row| {
-            recipients(row).into_iter().map(|folded| {
+        let (mut single, mut last) = (Vec::new(), Vec::new());
+        for row in &listing.rows {
+            let to = |folded| {
                 let partition = schema::search(tenant, &SearchBy::Recipient(folded), 0);
                 self.list_one(partition, listing.micros, vec![row])
-            })
-        });
-        self.put_lists(single.collect()).await
+            };
+            let mut recipients = recipients(row);
+            last.extend(recipients.pop().map(to));
+            single.extend(recipients.into_iter().map(to));
+        }
+        self.put_lists(single).await?;
+        self.put_lists(last).await
     }
 
     fn list_one(&self, partition: String, micros: u64, rows: Vec<&Row>) -> Item {

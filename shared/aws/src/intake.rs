@@ -1,4 +1,4 @@
-//! Takes submissions in: messages to the bucket, then rows, then what finds them again together with their jobs.
+//! Takes submissions in: messages to the bucket, then rows, then what finds them again, then their jobs.
 //! What is answered is durable; what is not is there in part, and the same request makes it whole.
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +28,9 @@ impl Intake for Aws {
             .map(|(submission, _)| &submission.row)
             .collect();
         let jobs: Vec<Job> = taken.iter().filter_map(|taken| taken.job.clone()).collect();
-        futures::try_join!(self.send(jobs), self.list_new(&new, micros), self.list_known(&taken))?;
+        // Once its job is out a row may be written again, and no longer says where it is to be listed.
+        futures::try_join!(self.list_new(&new, micros), self.list_known(&taken))?;
+        self.send(jobs).await?;
         Ok(taken.into_iter().map(|taken| taken.answer).collect())
     }
 }

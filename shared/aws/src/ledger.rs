@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use posthaste_mail::{Domain, MessageId, Tenant, Timestamp};
 use posthaste_pipeline::effect::{Effect, Step};
 use posthaste_pipeline::row::{Row, RowKey, State};
@@ -38,11 +38,12 @@ impl Ledger for Aws {
             effects.push(step.effects);
         }
         let table = self.table();
-        let applied: Vec<Applied> = stream::iter(written)
+        let answers: Vec<Result<Applied, StoreError>> = stream::iter(written)
             .map(|(expect, row)| rows::write(table, expect, row))
             .buffered(WRITES_AT_ONCE)
-            .try_collect()
-            .await?;
+            .collect()
+            .await;
+        let applied = settled(answers)?;
         let follow = effects.into_iter().zip(&applied).filter(|(_, applied)| **applied == Applied::Yes);
         self.follow(follow.flat_map(|(effects, _)| effects).collect()).await?;
         Ok(applied)
@@ -71,17 +72,19 @@ impl Ledger for Aws {
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
         let until = AttributeValue::N(now.0.to_string());
-        let mut woken = self.wakes(Some(("#s <= :s", vec![(":s", until)])), limit).await?;
-        woken.truncate(limit);
+        let woken = self.wakes(Some(("#s <= :s", vec![(":s", until)])), limit).await?;
         let keys: Vec<Key> = woken.into_iter().map(|(_, key)| key).collect();
-        // The index follows the table: what has moved on meanwhile is not overdue.
-        let mut rows: Vec<Row> = self
-            .rows_of(&keys)
-            .await?
-            .into_iter()
-            .filter(|row| row.wake.is_some_and(|wake| wake <= now))
-            .collect();
+        let mut rows: Vec<Row> = Vec::new();
+        for some in keys.chunks(limit.max(1)) {
+            // The index follows the table: what has moved on meanwhile is not overdue, and others stand behind it.
+            let found = self.rows_of(some).await?.into_iter();
+            rows.extend(found.filter(|row| row.wake.is_some_and(|wake| wake <= now)));
+            if rows.len() >= limit {
+                break;
+            }
+        }
         rows.sort_by_key(|row| row.wake);
+        rows.truncate(limit);
         Ok(rows)
     }
 
@@ -130,8 +133,28 @@ impl Aws {
             return Ok(Vec::new());
         }
         let items = self.table().get_all(keys, Consistency::Strong).await?;
-        items.iter().flatten().map(rows::read).collect()
+        // What one version cannot read, another may have written: it must not hold up everybody else's mail.
+        let read = items.iter().flatten().filter_map(|item| {
+            rows::read(item).inspect_err(|error| tracing::error!(%error, "a row is passed over")).ok()
+        });
+        Ok(read.collect())
     }
+}
+
+/// What a batch of writes came to. Where some were done, one that failed is left as it would be if somebody else had
+/// been first: it is read and decided again, and those that were done are not forgotten over it.
+fn settled(answers: Vec<Result<Applied, StoreError>>) -> Result<Vec<Applied>, StoreError> {
+    let some = answers.iter().any(Result::is_ok);
+    answers
+        .into_iter()
+        .map(|answer| match answer {
+            Err(error) if some => {
+                tracing::warn!(%error, "one row of several was not written");
+                Ok(Applied::Stale)
+            }
+            answer => answer,
+        })
+        .collect()
 }
 
 /// A group while its rows go by.
@@ -178,4 +201,18 @@ fn grouped(rows: &[Row], every: u64) -> Vec<WaitingGroup> {
     let mut groups: Vec<WaitingGroup> = groups.into_values().map(|gathered| gathered.group).collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.count));
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_of_several_does_not_undo_the_others() {
+        let down = || Err(StoreError::Unavailable("down".to_owned()));
+        assert_eq!(settled(vec![Ok(Applied::Yes), down()]).unwrap(), [Applied::Yes, Applied::Stale]);
+        assert!(settled(vec![down()]).is_err());
+        assert!(settled(vec![down(), down()]).is_err());
+        assert_eq!(settled(Vec::new()).unwrap(), []);
+    }
 }

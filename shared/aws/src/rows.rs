@@ -9,6 +9,11 @@ use crate::item::{self, Item, Key};
 use crate::table::{If, Put, Table};
 use crate::{document, schema};
 
+/// Octets of a document: an item has 400 KB with its keys (DynamoDB's limit).
+const DOCUMENT_OCTETS_MAX: usize = 380_000;
+/// Attempts of each recipient in a document that would be too large, fewer and fewer; each is under 2 KB.
+const ATTEMPTS_KEPT: [usize; 3] = [8, 3, 1];
+
 /// Where a row stands.
 pub(crate) fn key(row: &RowKey) -> Key {
     Key::new(schema::message(&row.tenant, &row.part.message), schema::part(&row.part))
@@ -17,10 +22,7 @@ pub(crate) fn key(row: &RowKey) -> Key {
 /// The item of a row.
 pub(crate) fn item(row: &Row, ambient: &Ambient, found: Option<u64>) -> Result<Item, StoreError> {
     let mut item = key(&row.row_key()).item();
-    item.extend([
-        item::number(schema::VERSION, row.version),
-        item::octets(schema::DOC, document::write(row)?),
-    ]);
+    item.extend([item::number(schema::VERSION, row.version), item::octets(schema::DOC, fitting(row)?)]);
     item.extend(found.map(|place| item::number(schema::FOUND, place)));
     if let Some(wake) = row.wake {
         item.extend([
@@ -30,6 +32,31 @@ pub(crate) fn item(row: &Row, ambient: &Ambient, found: Option<u64>) -> Result<I
     }
     item.extend(gone_at(row, ambient).map(item::gone_at));
     Ok(item)
+}
+
+/// The document of a row, with fewer of its attempts where all of them would not fit: a hundred recipients of a host
+/// that talks much. The first of each recipient stays, and the latest.
+fn fitting(row: &Row) -> Result<Vec<u8>, StoreError> {
+    let whole = document::write(row)?;
+    if whole.len() <= DOCUMENT_OCTETS_MAX {
+        return Ok(whole);
+    }
+    let mut shorter = row.clone();
+    for kept in ATTEMPTS_KEPT {
+        for recipient in &mut shorter.recipients {
+            let attempts = &mut recipient.attempts;
+            if attempts.len() > kept {
+                let latest = attempts.split_off(attempts.len() + 1 - kept);
+                attempts.truncate(1);
+                attempts.extend(latest);
+            }
+        }
+        let document = document::write(&shorter)?;
+        if document.len() <= DOCUMENT_OCTETS_MAX {
+            return Ok(document);
+        }
+    }
+    document::write(&shorter)
 }
 
 /// When a row goes: only what is final does. A head goes by its parts' longest life, and one more that a caller may

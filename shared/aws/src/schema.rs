@@ -22,7 +22,7 @@
 //!
 //! A *place* is sixteen digits of microseconds, `#`, and the id of the first message there: messages of one request
 //! share the items of `all` and `tag` (`ids`, in order), so that finding a campaign again costs a write a hundred
-//! messages. A recipient's item is written last: where it is, the others are. `found` in a row says which place its
+//! messages. The item of the last recipient, by folded address, is written last: where it is, the others are. `found` in a row says which place its
 //! message got, so that a request that comes again after a crash can see what is missing.
 //!
 //! Documents (`doc`) are JSON, compressed with a dictionary (module `document`): a row of one recipient stays under

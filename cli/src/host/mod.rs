@@ -37,7 +37,7 @@ use crate::failure::Failure;
 use backing::Backing;
 
 /// What the store may keep in memory: with all else that waits the host stays well under 100 MB.
-const STORE_MEMORY: Options = Options { rows_octets: 7 << 20, bodies_octets: 7 << 20 };
+const STORE_MEMORY: Options = Options { rows_octets: 5 << 20, bodies_octets: 5 << 20 };
 /// How long a store may stay somebody else's at the start, and how often it is asked for.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);

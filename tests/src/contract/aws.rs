@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
 use posthaste_aws::{Aws, Clients, Names, Options};
 use posthaste_mail::{Lane, Timestamp};
@@ -48,13 +49,24 @@ enum Out {
     Yes,
 }
 
+/// Between looks at a queue that has more than it gave.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// Looks at such a queue: longer than what was given out and lost on the way is hidden (90 s).
+const LOOKS_MAX: usize = 500;
+
 impl AwsQueue {
-    /// Takes in all there is.
+    /// Takes in all there is. A receive that gives nothing does not say that nothing is there: a short poll may miss,
+    /// and what was received by a call whose answer was lost is hidden for a while. The queue's own counts say.
     async fn take_in(&self, lane: Lane, held: &mut Held) -> Result<(), StoreError> {
-        loop {
+        for _ in 0..LOOKS_MAX {
             let received = self.aws.receive(self.aws.names().queue(lane), Duration::ZERO).await?;
             if received.is_empty() {
-                return Ok(());
+                let here = held.jobs.iter().filter(|(_, of, ..)| *of == lane).count();
+                if self.counted(lane).await? <= here {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK_PAUSE).await;
+                continue;
             }
             for received in received {
                 let job: Job = serde_json::from_str(&received.body).unwrap();
@@ -63,6 +75,20 @@ impl AwsQueue {
                 held.jobs.push((held.last, lane, job, due, received.receipt, Out::No));
             }
         }
+        panic!("the queue keeps more than it gives");
+    }
+
+    /// Messages that a queue has, those given out included.
+    async fn counted(&self, lane: Lane) -> Result<usize, StoreError> {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let asked = self.aws.clients().sqs.get_queue_attributes().queue_url(self.aws.names().queue(lane));
+        let answer = asked.set_attribute_names(Some(names.to_vec())).send().await;
+        let attributes = answer.map_err(|error| StoreError::Unavailable(error.to_string()))?.attributes;
+        let attributes = attributes.unwrap_or_default();
+        Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<usize>().ok()).sum())
     }
 }
 

@@ -148,6 +148,9 @@ mod tests {
             due: Timestamp(0),
             expires: Timestamp(1),
             recipients: 1,
+            sender: None,
+            ticket: None,
+            track: posthaste_pipeline::row::Track::Own,
         });
         let message = |body: &str, receipt: &str| Received {
             body: body.to_owned(),

@@ -135,6 +135,7 @@ impl Line {
         match AssertUnwindSafe(delivery).catch_unwind().await {
             Ok(Disposition::Done) => Ok(()),
             Ok(Disposition::KeepUntil(due)) => self.aws.put(vec![Job { due, ..job }]).await,
+            Ok(Disposition::Again(job)) => self.aws.put(vec![*job]).await,
             Ok(Disposition::Dead(reason)) => {
                 tracing::error!(job = job.id.as_str(), reason, "a job is put aside as a dead letter");
                 self.aws.bury(&job, &reason).await

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use posthaste_embedded::{Embedded, Received};
-use posthaste_mail::{Lane, Timestamp};
+use posthaste_mail::Timestamp;
+use posthaste_pipeline::row::{Job, Queue};
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::deliver::{Deliverer, Disposition};
 use posthaste_pipeline::stores::StoreError;
@@ -43,15 +44,15 @@ pub(super) struct Hands {
 }
 
 /// Works one lane until it is time to stop, and returns when every job in hand has been given back.
-pub(super) async fn work(hands: Hands, lane: Lane, mut stop: Stop) {
+pub(super) async fn work(hands: Hands, queue: Queue, mut stop: Stop) {
     let seats = Arc::new(Semaphore::new(IN_HAND_MAX as usize));
     loop {
         let taken = tokio::select! {
             () = stop.asked() => break,
-            taken = take(&hands, lane, &seats) => taken,
+            taken = take(&hands, queue, &seats) => taken,
         };
         let pause = match taken {
-            Ok(taken) if taken.is_empty() => hands.pause(lane),
+            Ok(taken) if taken.is_empty() => hands.pause(queue),
             Ok(taken) => {
                 for (received, seat) in taken {
                     let hands = hands.clone();
@@ -63,13 +64,13 @@ pub(super) async fn work(hands: Hands, lane: Lane, mut stop: Stop) {
                 continue;
             }
             Err(error) => {
-                tracing::error!(%error, lane = lane.as_str(), "due jobs cannot be read");
+                tracing::error!(%error, queue = queue.as_str(), "due jobs cannot be read");
                 STORE_PAUSE
             }
         };
         tokio::select! {
             () = stop.asked() => break,
-            () = hands.store.arrival(lane) => {}
+            () = hands.store.arrival(queue) => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -80,7 +81,7 @@ pub(super) async fn work(hands: Hands, lane: Lane, mut stop: Stop) {
 /// Due jobs, each with its seat; none if none is due. Nothing is lost when this is dropped while it waits.
 async fn take(
     hands: &Hands,
-    lane: Lane,
+    queue: Queue,
     seats: &Arc<Semaphore>,
 ) -> Result<Vec<(Received, OwnedSemaphorePermit)>, StoreError> {
     let Ok(first) = seats.clone().acquire_owned().await else { return Ok(Vec::new()) };
@@ -91,14 +92,14 @@ async fn take(
     {
         free.push(seat);
     }
-    let received = hands.store.receive(lane, hands.ambient.now(), free.len()).await?;
+    let received = hands.store.receive(queue, hands.ambient.now(), free.len()).await?;
     Ok(received.into_iter().zip(free).collect())
 }
 
 impl Hands {
     /// Until the next job of a lane is due.
-    fn pause(&self, lane: Lane) -> Duration {
-        let due = self.store.next_due(lane).unwrap_or(Timestamp::NEVER);
+    fn pause(&self, queue: Queue) -> Duration {
+        let due = self.store.next_due(queue).unwrap_or(Timestamp::NEVER);
         due.since(self.ambient.now()).clamp(PAUSE_MIN, LOOK_AGAIN)
     }
 
@@ -130,6 +131,7 @@ impl Hands {
                 Ok(())
             }
             Disposition::KeepUntil(until) => self.store.keep(received, *until).await,
+            Disposition::Again(job) => self.store.keep_as(received.receipt, Job::clone(job)).await,
             Disposition::Dead(reason) => self.store.dead(received, reason, self.ambient.now()).await,
         }
     }

@@ -145,6 +145,7 @@ async fn one<F: Future<Output = Disposition>>(
     let given_back = match disposition {
         Disposition::Done => return None,
         Disposition::KeepUntil(due) => lane.later(Job { due, ..job.clone() }).await,
+        Disposition::Again(job) => lane.later(*job).await,
         Disposition::Dead(reason) => {
             tracing::error!(job = job.id.as_str(), reason, "a job is put aside as a dead letter");
             lane.bury(&job, &reason).await

@@ -1,6 +1,6 @@
 //! What everything is called in one deployment, as the template writes it into the environment.
 
-use posthaste_mail::Lane;
+use posthaste_pipeline::row::Queue;
 
 /// Names and addresses of a deployment's parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,11 +75,12 @@ impl Names {
         }
     }
 
-    /// The queue of a lane.
-    pub fn queue(&self, lane: Lane) -> &str {
-        match lane {
-            Lane::Transactional => &self.transactional,
-            Lane::Bulk => &self.bulk,
+    /// The URL of a queue.
+    pub fn queue(&self, queue: Queue) -> &str {
+        match queue {
+            Queue::Transactional => &self.transactional,
+            Queue::Bulk => &self.bulk,
+            Queue::Slow => &self.slow,
         }
     }
 }

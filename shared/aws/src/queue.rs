@@ -40,7 +40,7 @@ impl Aws {
     pub(crate) async fn send(&self, jobs: Vec<Job>) -> Result<(), StoreError> {
         let mut by_queue: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
         for job in &jobs {
-            by_queue.entry(self.names().queue(job.lane)).or_default().push(job);
+            by_queue.entry(self.names().queue(job.queue())).or_default().push(job);
         }
         for (queue, jobs) in by_queue {
             for some in jobs.chunks(BATCH) {

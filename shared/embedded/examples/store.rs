@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use posthaste_embedded::{Embedded, Options, Received};
 use posthaste_mail::{Address, EventId, JobId, Lane, MessageId, PartKey, ReversePath, Tenant, Timestamp};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::effect::{Effect, Event, EventKind, Step};
 use posthaste_pipeline::row::{
     Cancel, Content, Dot, End, Facts, Guarantee, HeaderCharset, Job, Outcome, Promise, Realm, Recipient, Row,
@@ -97,7 +98,7 @@ async fn one_by_one(store: &Embedded, clients: usize, messages: usize) -> Result
         let (store, body) = (store.clone(), body.clone());
         async move {
             accept(&store, n, &body).await?;
-            let received = store.receive(Lane::Transactional, NOW, 1).await?;
+            let received = store.receive(Which::Transactional, NOW, 1).await?;
             if received.is_empty() {
                 return Err("no job".into());
             }
@@ -114,9 +115,9 @@ async fn in_batches(store: &Embedded, clients: usize, messages: usize) -> Result
             let mut delivered = 0;
             let mut batches = tokio::task::JoinSet::new();
             while delivered < messages {
-                let received = store.receive(Lane::Transactional, NOW, 32).await?;
+                let received = store.receive(Which::Transactional, NOW, 32).await?;
                 if received.is_empty() {
-                    store.arrival(Lane::Transactional).await;
+                    store.arrival(Which::Transactional).await;
                     continue;
                 }
                 delivered += received.len();
@@ -227,6 +228,7 @@ fn submission(n: usize) -> Result<(Row, Job), Failure> {
         content: Content::SevenBit,
         header: HeaderCharset::Ascii,
         realm: Realm::World,
+        sender: None,
     };
     let expires = NOW.plus(Duration::from_secs(86_400));
     let job = Job {
@@ -241,6 +243,9 @@ fn submission(n: usize) -> Result<(Row, Job), Failure> {
         due: NOW,
         expires,
         recipients: 1,
+        sender: None,
+        ticket: None,
+        track: posthaste_pipeline::row::Track::Own,
     };
     let row = Row {
         key,

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use posthaste_mail::{Lane, Timestamp};
+use posthaste_mail::Timestamp;
 use posthaste_pipeline::effect::DeadLetter;
-use posthaste_pipeline::row::Job;
+use posthaste_pipeline::row::{Job, Queue as Which};
 use posthaste_pipeline::stores::{Later, StoreError};
 use rusqlite::{Connection, params};
 use tokio::sync::Notify;
@@ -38,7 +38,7 @@ pub(crate) struct Mark {
 /// Where a job stands, and in which line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
-    lane: Lane,
+    queue: Which,
     mark: Mark,
 }
 
@@ -58,7 +58,7 @@ pub struct Receipt(Place);
 
 /// What was read of a line.
 pub(crate) struct Refilled {
-    lane: Lane,
+    queue: Which,
     from: Mark,
     jobs: Vec<(Mark, Job)>,
     mark: Option<Mark>,
@@ -72,21 +72,22 @@ struct Line {
 }
 
 struct Lines {
-    lines: [Line; 2],
+    lines: [Line; 3],
     in_flight: HashSet<i64>,
 }
 
 /// What of the queue is in memory.
 pub(crate) struct Queue {
     lines: Mutex<Lines>,
-    arrivals: [Notify; 2],
+    arrivals: [Notify; 3],
     acked: Mutex<Vec<Place>>,
 }
 
-fn index(lane: Lane) -> usize {
-    match lane {
-        Lane::Transactional => 0,
-        Lane::Bulk => 1,
+fn index(queue: Which) -> usize {
+    match queue {
+        Which::Transactional => 0,
+        Which::Bulk => 1,
+        Which::Slow => 2,
     }
 }
 
@@ -108,8 +109,8 @@ impl Queue {
         let line =
             || Line { waiting: BTreeMap::new(), mark: Some(Mark { visible: i64::MIN, seq: i64::MIN }) };
         Self {
-            lines: Mutex::new(Lines { lines: [line(), line()], in_flight: HashSet::new() }),
-            arrivals: [Notify::new(), Notify::new()],
+            lines: Mutex::new(Lines { lines: [line(), line(), line()], in_flight: HashSet::new() }),
+            arrivals: [Notify::new(), Notify::new(), Notify::new()],
             acked: Mutex::default(),
         }
     }
@@ -119,17 +120,17 @@ impl Queue {
     }
 
     /// Whether the table may have jobs for a receiver of `limit` that memory has not.
-    fn is_short(&self, lane: Lane, now: Timestamp, limit: usize) -> bool {
+    fn is_short(&self, queue: Which, now: Timestamp, limit: usize) -> bool {
         let lines = self.locked();
-        let line = &lines.lines[index(lane)];
+        let line = &lines.lines[index(queue)];
         let end = Mark { visible: now.0, seq: i64::MAX };
         line.mark.is_some_and(|mark| mark <= end) && line.waiting.range(..=end).take(limit).count() < limit
     }
 
-    fn take(&self, lane: Lane, now: Timestamp, limit: usize) -> Vec<Received> {
+    fn take(&self, queue: Which, now: Timestamp, limit: usize) -> Vec<Received> {
         let mut lines = self.locked();
         let Lines { lines, in_flight } = &mut *lines;
-        let waiting = &mut lines[index(lane)].waiting;
+        let waiting = &mut lines[index(queue)].waiting;
         let mut received = Vec::new();
         while received.len() < limit {
             let Some(first) = waiting.first_entry().filter(|first| first.key().visible <= now.0) else {
@@ -137,14 +138,14 @@ impl Queue {
             };
             let (mark, job) = first.remove_entry();
             in_flight.insert(mark.seq);
-            received.push(Received { receipt: Receipt(Place { lane, mark }), job });
+            received.push(Received { receipt: Receipt(Place { queue, mark }), job });
         }
         received
     }
 
-    fn next_visible(&self, lane: Lane) -> Option<Timestamp> {
+    fn next_visible(&self, queue: Which) -> Option<Timestamp> {
         let lines = self.locked();
-        let line = &lines.lines[index(lane)];
+        let line = &lines.lines[index(queue)];
         let first = line.waiting.first_key_value().map(|(mark, _)| *mark).or(line.mark);
         first.map(|mark| Timestamp(mark.visible))
     }
@@ -155,14 +156,14 @@ impl Queue {
         if refilled.is_empty() && put.is_empty() && landed.is_empty() {
             return;
         }
-        let mut came = [false; 2];
+        let mut came = [false; 3];
         let mut lines = self.locked();
         let Lines { lines, in_flight } = &mut *lines;
         for seq in landed {
             in_flight.remove(seq);
         }
-        for Refilled { lane, from, jobs, mark } in refilled {
-            let line = &mut lines[index(lane)];
+        for Refilled { queue, from, jobs, mark } in refilled {
+            let line = &mut lines[index(queue)];
             if line.mark != Some(from) {
                 continue;
             }
@@ -174,8 +175,8 @@ impl Queue {
             }
         }
         for (place, job) in put {
-            lines[index(place.lane)].add(place.mark, job);
-            came[index(place.lane)] = true;
+            lines[index(place.queue)].add(place.mark, job);
+            came[index(place.queue)] = true;
         }
         for (arrival, came) in self.arrivals.iter().zip(came) {
             if came {
@@ -203,16 +204,16 @@ pub(crate) fn last_seq(connection: &Connection) -> Result<i64, Fault> {
 /// Puts a job into the table, and to be handed over.
 pub(crate) fn put(tx: &mut Tx<'_>, job: &Job, doc: &[u8]) -> Result<(), Fault> {
     let seq = tx.shared.last_job.fetch_add(1, Ordering::Relaxed) + 1;
-    let place = Place { lane: job.lane, mark: Mark { visible: job.due.0, seq } };
+    let place = Place { queue: job.queue(), mark: Mark { visible: job.due.0, seq } };
     put_at(tx, place, job, doc)
 }
 
 fn put_at(tx: &mut Tx<'_>, place: Place, job: &Job, doc: &[u8]) -> Result<(), Fault> {
-    let Place { lane, mark: Mark { visible, seq } } = place;
+    let Place { queue, mark: Mark { visible, seq } } = place;
     tx.statement(
         "INSERT INTO jobs (lane, visible, seq, message, part, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![index(lane), visible, seq, job.key.message.as_str(), job.key.part, doc])?;
+    .execute(params![index(queue), visible, seq, job.key.message.as_str(), job.key.part, doc])?;
     tx.jobs.push((place, job.clone()));
     Ok(())
 }
@@ -220,23 +221,23 @@ fn put_at(tx: &mut Tx<'_>, place: Place, job: &Job, doc: &[u8]) -> Result<(), Fa
 /// Removes jobs; says how many of them were there.
 pub(crate) fn delete(tx: &mut Tx<'_>, places: &[Place]) -> Result<usize, Fault> {
     let mut deleted = 0;
-    for Place { lane, mark: Mark { visible, seq } } in places {
+    for Place { queue, mark: Mark { visible, seq } } in places {
         deleted += tx
             .statement("DELETE FROM jobs WHERE lane = ?1 AND visible = ?2 AND seq = ?3")?
-            .execute(params![index(*lane), visible, seq])?;
+            .execute(params![index(*queue), visible, seq])?;
         tx.landed.push(*seq);
     }
     Ok(deleted)
 }
 
 /// Reads on from a line's mark. Done by the writer, so that nothing is written meanwhile.
-fn refill(tx: &mut Tx<'_>, lane: Lane) -> Result<(), Fault> {
-    let Some(from) = tx.shared.queue.locked().lines[index(lane)].mark else { return Ok(()) };
+fn refill(tx: &mut Tx<'_>, queue: Which) -> Result<(), Fault> {
+    let Some(from) = tx.shared.queue.locked().lines[index(queue)].mark else { return Ok(()) };
     let mut statement = tx.statement(
         "SELECT seq, visible, doc FROM jobs WHERE lane = ?1 AND (visible, seq) >= (?2, ?3)
          ORDER BY visible, seq LIMIT ?4",
     )?;
-    let mut rows = statement.query(params![index(lane), from.visible, from.seq, REFILL_JOBS])?;
+    let mut rows = statement.query(params![index(queue), from.visible, from.seq, REFILL_JOBS])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
         let mark = Mark { seq: row.get(0)?, visible: row.get(1)? };
@@ -244,7 +245,7 @@ fn refill(tx: &mut Tx<'_>, lane: Lane) -> Result<(), Fault> {
     }
     let last = jobs.last().filter(|_| jobs.len() == REFILL_JOBS).map(|(mark, _)| *mark);
     let mark = last.map(|mark| Mark { seq: mark.seq + 1, ..mark });
-    tx.refilled.push(Refilled { lane, from, jobs, mark });
+    tx.refilled.push(Refilled { queue, from, jobs, mark });
     Ok(())
 }
 
@@ -253,25 +254,25 @@ impl Embedded {
     /// it waits: jobs are handed out only when it returns.
     pub async fn receive(
         &self,
-        lane: Lane,
+        queue: Which,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Received>, StoreError> {
         let limit = limit.min(REFILL_JOBS);
-        while self.shared().queue.is_short(lane, now, limit) {
-            self.writer().ask(0, move |tx| refill(tx, lane)).await?;
+        while self.shared().queue.is_short(queue, now, limit) {
+            self.writer().ask(0, move |tx| refill(tx, queue)).await?;
         }
-        Ok(self.shared().queue.take(lane, now, limit))
+        Ok(self.shared().queue.take(queue, now, limit))
     }
 
     /// When the next job of a lane is due that nobody has; a time long past when the table has to be looked at.
-    pub fn next_due(&self, lane: Lane) -> Option<Timestamp> {
-        self.shared().queue.next_visible(lane)
+    pub fn next_due(&self, queue: Which) -> Option<Timestamp> {
+        self.shared().queue.next_visible(queue)
     }
 
     /// Waits until a job has come into a lane since this returned last. For one waiter a lane.
-    pub async fn arrival(&self, lane: Lane) {
-        self.shared().queue.arrivals[index(lane)].notified().await;
+    pub async fn arrival(&self, queue: Which) {
+        self.shared().queue.arrivals[index(queue)].notified().await;
     }
 
     /// These are done: they are deleted with the next group. Not to be waited for, since a job that comes again
@@ -290,8 +291,14 @@ impl Embedded {
 
     /// Hides a job until then. When this fails it is still handed out: ask again, or leave it to the row's wake.
     pub async fn keep(&self, received: &Received, until: Timestamp) -> Result<(), StoreError> {
-        let Received { receipt: Receipt(place), job } = received.clone();
-        let hidden = Place { mark: Mark { visible: until.0, ..place.mark }, ..place };
+        let job = Job { due: until, ..received.job.clone() };
+        self.keep_as(received.receipt, job).await
+    }
+
+    /// Puts in the place of a job handed out the same job with what it has learnt, hidden until it is due.
+    pub async fn keep_as(&self, receipt: Receipt, job: Job) -> Result<(), StoreError> {
+        let Receipt(place) = receipt;
+        let hidden = Place { queue: job.queue(), mark: Mark { visible: job.due.0, ..place.mark } };
         let doc = document::write(&job)?;
         let kept = self.writer().ask(doc.len(), move |tx| {
             let was_there = delete(tx, &[place])? > 0;

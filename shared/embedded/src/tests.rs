@@ -35,6 +35,7 @@ fn submission(n: usize, octets: usize) -> Acceptance {
         content: Content::SevenBit,
         header: HeaderCharset::Ascii,
         realm: Realm::World,
+        sender: None,
     };
     let recipient = Address::parse(&format!("user{n}@example.net")).unwrap();
     let id = MessageId::derived(&[&n.to_be_bytes()]);

@@ -12,6 +12,7 @@ pub mod effect;
 pub mod intake;
 pub mod machine;
 pub mod meter;
+pub mod pacer;
 pub mod row;
 pub mod spool;
 pub mod stores;

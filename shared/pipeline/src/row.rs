@@ -51,6 +51,9 @@ pub struct Facts {
     pub header: HeaderCharset,
     /// Where it goes: to the world, or to the sandbox receiver.
     pub realm: Realm,
+    /// The domain of the header's From; none only in rows written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Domain>,
 }
 
 /// The octets of a message.
@@ -170,6 +173,9 @@ pub struct Row {
     pub cancel: Cancel,
     /// Whether the final dot may be on its way; written for `at-most-once` only.
     pub dot: Dot,
+    /// The place it has in a line; a row that is parked keeps it for its next job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
     /// The site of the latest attempt, as the queue view names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
@@ -414,9 +420,86 @@ pub struct Job {
     pub expires: Timestamp,
     /// Recipients, for pacing.
     pub recipients: u16,
+    /// The sending domain, where the receiver or a rule treats one apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Domain>,
+    /// Its place in a line, once it was told to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
+    /// Whether it waits with the mail of slow sites.
+    #[serde(default, skip_serializing_if = "Track::is_own")]
+    pub track: Track,
+}
+
+/// A place in a line; kept by copies of a job, and by a row that is parked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The site it was taken at: at another one it is worth nothing.
+    pub site: String,
+    /// The first of its places.
+    pub place: u64,
+}
+
+/// By which queue a job comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Track {
+    /// Its lane's own.
+    #[default]
+    Own,
+    /// That of sites known to be slow: there it holds up nobody else's.
+    Slow,
+}
+
+impl Track {
+    fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
+}
+
+/// The queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// Of the transactional lane.
+    Transactional,
+    /// Of the bulk lane.
+    Bulk,
+    /// Of sites known to be slow, whatever the lane.
+    Slow,
+}
+
+impl Queue {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Transactional, Self::Bulk, Self::Slow];
+
+    /// The name in settings and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transactional => "transactional",
+            Self::Bulk => "bulk",
+            Self::Slow => "slow",
+        }
+    }
+}
+
+impl From<Lane> for Queue {
+    fn from(lane: Lane) -> Self {
+        match lane {
+            Lane::Transactional => Self::Transactional,
+            Lane::Bulk => Self::Bulk,
+        }
+    }
 }
 
 impl Job {
+    /// By which queue it comes.
+    pub fn queue(&self) -> Queue {
+        match self.track {
+            Track::Own => self.lane.into(),
+            Track::Slow => Queue::Slow,
+        }
+    }
+
     /// Under which name stores keep its row.
     pub fn row_key(&self) -> RowKey {
         RowKey { tenant: self.tenant.clone(), part: self.key.clone() }

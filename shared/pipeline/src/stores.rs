@@ -14,6 +14,7 @@ use posthaste_policy::QuotaLimits;
 use serde::Serialize;
 
 use crate::access::{KeyRecord, Taken};
+use crate::pacer::Pacer;
 use crate::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use crate::row::{Job, Realm, Row, RowKey};
 use crate::upload::{UploadOffer, UploadReceived, UploadWay};
@@ -351,6 +352,8 @@ pub struct Stores {
     pub quotas: Arc<dyn Quotas>,
     /// Large bodies on their way in.
     pub uploads: Arc<dyn Uploads>,
+    /// What is agreed on across everybody who delivers.
+    pub pacer: Arc<dyn Pacer>,
 }
 
 /// The realm whose suppressions a message obeys: the sandbox obeys both lists, so that one can be tried there.

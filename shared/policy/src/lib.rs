@@ -22,6 +22,7 @@ mod section;
 pub mod shaping;
 pub mod site;
 pub mod span;
+pub mod standing;
 pub mod suppression;
 pub mod tls;
 pub mod trouble;

@@ -9,6 +9,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
 use posthaste_aws::{Aws, Clients, Names, Options};
 use posthaste_mail::{Lane, Timestamp};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::ambient::{Ambient, Clock, PolicyInForce, SystemChance};
 use posthaste_pipeline::meter::Unmetered;
 use posthaste_pipeline::row::Job;
@@ -40,7 +41,7 @@ struct AwsQueue {
 struct Held {
     last: u64,
     /// Where each came from, what it is, how it is acknowledged, and whether somebody has it.
-    jobs: Vec<(u64, Lane, Job, Timestamp, String, Out)>,
+    jobs: Vec<(u64, Which, Job, Timestamp, String, Out)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -57,7 +58,7 @@ const LOOKS_MAX: usize = 500;
 impl AwsQueue {
     /// Takes in all there is. A receive that gives nothing does not say that nothing is there: a short poll may miss,
     /// and what was received by a call whose answer was lost is hidden for a while. The queue's own counts say.
-    async fn take_in(&self, lane: Lane, held: &mut Held) -> Result<(), StoreError> {
+    async fn take_in(&self, lane: Which, held: &mut Held) -> Result<(), StoreError> {
         for _ in 0..LOOKS_MAX {
             let received = self.aws.receive(self.aws.names().queue(lane), Duration::ZERO).await?;
             if received.is_empty() {
@@ -79,7 +80,7 @@ impl AwsQueue {
     }
 
     /// Messages that a queue has, those given out included.
-    async fn counted(&self, lane: Lane) -> Result<usize, StoreError> {
+    async fn counted(&self, lane: Which) -> Result<usize, StoreError> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -94,7 +95,7 @@ impl AwsQueue {
 
 #[async_trait]
 impl Queue for AwsQueue {
-    async fn receive(&self, lane: Lane, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
+    async fn receive(&self, lane: Which, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
         let mut held = self.held.lock().await;
         self.take_in(lane, &mut held).await?;
         held.jobs.sort_by_key(|(number, _, _, visible, ..)| (*visible, *number));
@@ -102,7 +103,7 @@ impl Queue for AwsQueue {
             .jobs
             .iter_mut()
             .filter(|(_, of, _, visible, _, out)| *of == lane && *visible <= now && *out == Out::No);
-        let give = |job: &mut (u64, Lane, Job, Timestamp, String, Out)| {
+        let give = |job: &mut (u64, Which, Job, Timestamp, String, Out)| {
             job.5 = Out::Yes;
             Delivered { receipt: job.0, job: job.2.clone() }
         };

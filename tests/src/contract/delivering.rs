@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use posthaste_mail::{Lane, PartKey, Reply, Stage, Tenant, Timestamp};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::ambient::{Ambient, Chance, Clock, PolicyInForce};
 use posthaste_pipeline::clock::tick;
 use posthaste_pipeline::deliver::Disposition;
@@ -152,7 +153,7 @@ impl Day {
     /// Some jobs from receipt to acknowledgement, unless the worker dies.
     async fn work(self: Arc<Self>) {
         let queue = &self.subject.queue;
-        let Ok(delivered) = queue.receive(Lane::Transactional, self.ambient.now(), 5).await else { return };
+        let Ok(delivered) = queue.receive(Which::Transactional, self.ambient.now(), 5).await else { return };
         let jobs: Vec<_> = delivered.iter().map(|delivered| delivered.job.clone()).collect();
         if jobs.is_empty() {
             return;

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_embedded::{Embedded, OpenError, Options, Purged, Received};
 use posthaste_mail::{Lane, Tenant, Timestamp, UploadId};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::effect::{Effect, Step};
 use posthaste_pipeline::row::{End, Job, Outcome, Row, State};
 use posthaste_pipeline::stores::{Accepted, Applied, SearchBy, StoreError, Stores};
@@ -32,7 +33,7 @@ pub struct EmbeddedQueue {
 
 #[async_trait]
 impl Queue for EmbeddedQueue {
-    async fn receive(&self, lane: Lane, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
+    async fn receive(&self, lane: Which, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
         let received = self.store.receive(lane, now, limit).await?;
         let mut out = self.out.lock().unwrap();
         let deliver = |received: Received| {
@@ -138,7 +139,7 @@ pub async fn a_stop_loses_nothing() {
         for submission in [&taken, &waiting] {
             accept_new(&subject.stores, submission.clone()).await;
         }
-        let received = subject.queue.receive(Lane::Transactional, at(0), 10).await.unwrap();
+        let received = subject.queue.receive(Which::Transactional, at(0), 10).await.unwrap();
         assert_eq!(received.len(), 2);
         for delivered in received {
             if delivered.job.key == taken.row.key {
@@ -375,11 +376,11 @@ pub async fn a_long_line_keeps_its_order() {
         let jobs: Vec<Job> =
             (0..500).map(|n| batch * 500 + n).map(|n| make::job(&n.to_string(), due(n))).collect();
         again(|| stores.later.put(jobs.clone())).await;
-        held.extend(store.receive(Lane::Transactional, at(40), 3).await.unwrap());
+        held.extend(store.receive(Which::Transactional, at(40), 3).await.unwrap());
     }
     let mut came = Vec::new();
     loop {
-        let received = store.receive(Lane::Transactional, at(6_000), 512).await.unwrap();
+        let received = store.receive(Which::Transactional, at(6_000), 512).await.unwrap();
         if received.is_empty() {
             break;
         }
@@ -392,7 +393,7 @@ pub async fn a_long_line_keeps_its_order() {
     store.ack(held.iter().map(|held| held.receipt));
     store.flush().await.unwrap();
     assert_eq!(store.in_flight(), 0);
-    assert_eq!(store.next_due(Lane::Transactional), None);
+    assert_eq!(store.next_due(Which::Transactional), None);
 }
 
 /// A job that is out does not come a second time when the head of its line becomes longer than memory again.
@@ -408,7 +409,7 @@ pub async fn a_job_that_is_out_stays_out() {
         }
     };
     put(0, at(50)).await;
-    let out = store.receive(Lane::Transactional, at(100), 100).await.unwrap();
+    let out = store.receive(Which::Transactional, at(100), 100).await.unwrap();
     assert_eq!(out.len(), 100);
     // All before those that are out, and more than memory has room for.
     put(5_000, at(10)).await;

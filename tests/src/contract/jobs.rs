@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use posthaste_mail::{JobId, Lane, Timestamp};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::effect::{Effect, Step};
 use posthaste_pipeline::row::{Job, Row, State};
 use posthaste_pipeline::stores::Applied;
@@ -21,7 +22,7 @@ pub async fn jobs_come_when_they_are_due(subject: &Subject) {
     let mut came: Vec<Job> = Vec::new();
     for (now, expected) in [(0, vec![0]), (9, vec![]), (25, vec![10, 20]), (39, vec![30]), (99, vec![40])] {
         let due: Vec<Timestamp> =
-            drain(&**queue, Lane::Transactional, at(now)).await.iter().map(|job| job.due).collect();
+            drain(&**queue, Which::Transactional, at(now)).await.iter().map(|job| job.due).collect();
         let expected: Vec<Timestamp> = expected.into_iter().map(at).collect();
         match deliveries {
             Deliveries::Once => assert_eq!(due, expected, "at {now}"),
@@ -31,7 +32,7 @@ pub async fn jobs_come_when_they_are_due(subject: &Subject) {
             }
         }
     }
-    came.extend(drain(&**queue, Lane::Bulk, at(0)).await);
+    came.extend(drain(&**queue, Which::Bulk, at(0)).await);
     assert!(!came.is_empty() && came.iter().all(|job| *job == bulk), "{came:?}");
 }
 
@@ -40,7 +41,7 @@ pub async fn a_kept_job_comes_again(subject: &Subject) {
     let Subject { stores, queue, .. } = subject;
     let job = make::job("one", at(0));
     again(|| stores.later.put(vec![job.clone()])).await;
-    let lane = Lane::Transactional;
+    let lane = Which::Transactional;
     let first = loop {
         if let Some(first) = again(|| queue.receive(lane, at(0), 10)).await.pop() {
             break first;
@@ -67,7 +68,7 @@ pub async fn every_job_comes(subject: &Subject) {
     }
     let copies = vec![jobs[0].clone(), jobs[0].clone()];
     again(|| stores.later.put(copies.clone())).await;
-    let lane = Lane::Transactional;
+    let lane = Which::Transactional;
     let held: Vec<Delivered> = again(|| queue.receive(lane, at(7), 3)).await;
     let rest = drain(&**queue, lane, at(7)).await;
     for delivered in &held {

@@ -56,6 +56,7 @@ pub fn facts(name: &str) -> Facts {
         content: Content::SevenBit,
         header: HeaderCharset::Ascii,
         realm: Realm::World,
+        sender: None,
     }
 }
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_mail::{Lane, Timestamp};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::effect::{Effect, Step};
 use posthaste_pipeline::row::{Job, Row, RowKey};
 use posthaste_pipeline::stores::{Acceptance, Accepted, Applied, StoreError, Stores};
@@ -76,7 +77,7 @@ pub struct Delivered {
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Jobs that are due and that nobody has.
-    async fn receive(&self, lane: Lane, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError>;
+    async fn receive(&self, lane: Which, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError>;
     /// This one is done.
     async fn ack(&self, receipt: u64) -> Result<(), StoreError>;
     /// This one again, not before then.
@@ -145,7 +146,7 @@ pub async fn accept_new(stores: &Stores, submission: Acceptance) {
 }
 
 /// Everything that is due, until nothing is; each acknowledged.
-pub async fn drain(queue: &dyn Queue, lane: Lane, now: Timestamp) -> Vec<Job> {
+pub async fn drain(queue: &dyn Queue, lane: Which, now: Timestamp) -> Vec<Job> {
     let mut jobs = Vec::new();
     loop {
         let delivered = again(|| queue.receive(lane, now, 100)).await;

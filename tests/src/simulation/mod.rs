@@ -216,6 +216,7 @@ fn facts(world: &World) -> Facts {
         content: Content::SevenBit,
         header: HeaderCharset::Ascii,
         realm: Realm::World,
+        sender: None,
     }
 }
 

@@ -50,6 +50,8 @@ pub enum Disposition {
     Done,
     /// The same job again at this time.
     KeepUntil(Timestamp),
+    /// The same job again at its `due`, with what it has learnt: its place in a line, its track.
+    Again(Box<Job>),
     /// Put it aside with this reason.
     Dead(String),
 }

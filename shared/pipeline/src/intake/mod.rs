@@ -259,6 +259,7 @@ pub fn ready(
     authorise(policy, &prepared)?;
     let message = prepared.bytes.clone();
     let lifetime = read.wishes.expires_in.unwrap_or(policy.retry(read.wishes.lane).expire_after);
+    let from_domain = prepared.from_address.domain().clone();
     let facts = Facts {
         spool: spool::name(tenant, &id, submission.hash.as_str()),
         request_hash: submission.hash.0,
@@ -282,6 +283,7 @@ pub fn ready(
             HeaderOctets::Utf8 => HeaderCharset::Utf8,
         },
         realm,
+        sender: Some(from_domain),
     };
     let row = Row::accepted(id, tenant.clone(), facts, &recipients);
     let job = (row.promise == Promise::Job).then(|| row.job(job));

@@ -60,6 +60,7 @@ impl Row {
             hold: None,
             cancel: Cancel::No,
             dot: Dot::Before,
+            ticket: None,
             site: None,
             settlements: Vec::new(),
             recipients: recipients.into_iter().map(|address| Recipient::new(address, due)).collect(),

@@ -20,7 +20,7 @@ use std::time::Duration;
 use posthaste_mail::{JobId, Timestamp};
 
 use crate::effect::{Effect, Step};
-use crate::row::{Cancel, Dot, Job, Promise, Row, State};
+use crate::row::{Cancel, Dot, Job, Promise, Row, State, Track};
 
 pub use accept::{Plan, plan};
 pub use claim::{Barred, Claim, Situation, claim};
@@ -55,6 +55,9 @@ impl Row {
             due: self.due,
             expires: self.expires,
             recipients: u16::try_from(open.max(planned).max(1)).unwrap_or(u16::MAX),
+            sender: self.facts.sender.clone(),
+            ticket: self.ticket.clone(),
+            track: if self.ticket.is_some() { Track::Slow } else { Track::Own },
         }
     }
 

@@ -52,6 +52,7 @@ fn facts() -> Facts {
         content: Content::SevenBit,
         header: HeaderCharset::Ascii,
         realm: Realm::World,
+        sender: None,
     }
 }
 

@@ -33,6 +33,7 @@ fn row(to: &[&str], send_at: Option<Timestamp>) -> Row {
         content: Content::SevenBit,
         header: HeaderCharset::Ascii,
         realm: Realm::World,
+        sender: None,
     };
     let to: Vec<Address> = to.iter().map(|text| Address::parse(text).unwrap()).collect();
     Row::accepted(MessageId::from_random([7; 16]), Tenant::default_tenant(), facts, &to)

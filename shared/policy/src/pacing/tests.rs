@@ -2,10 +2,12 @@
 
 use proptest::prelude::*;
 
+use super::line::{LINE_WAIT_MAX, line_wait};
 use super::*;
+use crate::rate::Rate;
 
 fn pace(rate: &str, burst: u32, reach_ms: u64) -> Pace {
-    Pace { rate: Rate::parse(rate).unwrap(), burst, reach: Duration::from_millis(reach_ms) }
+    Pace { interval_us: Rate::parse(rate).unwrap().interval_us(), burst, reach: Duration::from_millis(reach_ms) }
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn what_has_passed_unspent_is_void_but_for_the_burst() {
 #[test]
 fn places_in_line_have_a_wait() {
     let check = |ahead: u64, rate: &str, share: f64, expected: Duration| {
-        assert_eq!(line_wait(ahead, Rate::parse(rate).unwrap(), share), expected);
+        assert_eq!(line_wait(ahead, Rate::parse(rate).unwrap().a_second(), share), expected);
     };
     check(100, "10/s", 1.0, Duration::from_secs(10));
     check(100, "10/s", 0.5, Duration::from_secs(20));
@@ -90,7 +92,7 @@ fn play(steps: &[Step], pace: &Pace) -> Vec<(i64, u32)> {
         now += step.pause;
         let purse = &mut purses[step.holder];
         if purse.is_none_or(|p| p.left() < step.tokens) {
-            match ask(tat, Micros(now), chunk(pace.rate).max(3), pace) {
+            match ask(tat, Micros(now), chunk(pace.interval_us).max(3), pace) {
                 Answer::Granted(next, _, grant) => {
                     assert!(tat.is_none_or(|tat| next > tat), "time handed out twice");
                     tat = Some(next);
@@ -120,13 +122,13 @@ proptest! {
     /// In no window more than its share, the burst, and the one transaction that reaches over its end.
     #[test]
     fn no_window_is_over_the_limit(steps in steps(), burst in 1_u32..5, a_second in 1_u32..200) {
-        let pace = Pace { rate: Rate::per_second(a_second), burst, reach: REACH_BULK };
+        let pace = Pace { interval_us: Rate::per_second(a_second).interval_us(), burst, reach: REACH_BULK };
         let spent = play(&steps, &pace);
         for (from, &(start, _)) in spent.iter().enumerate() {
             let mut sum = 0;
             for &(end, tokens) in &spent[from..] {
                 sum += i64::from(tokens);
-                let allowed = (end - start) / pace.rate.interval_us() + i64::from(burst) + 1 + 2;
+                let allowed = (end - start) / pace.interval_us + i64::from(burst) + 1 + 2;
                 prop_assert!(sum <= allowed, "{sum} tokens in {} us, {allowed} allowed", end - start);
             }
         }
@@ -138,7 +140,7 @@ fn who_comes_when_told_gets_the_whole_rate() {
     let pace = pace("10/s", 1, 1_000);
     let (mut tat, mut now, mut spent) = (None, 0, 0);
     while now < 99_900_000 {
-        let Answer::Granted(next, _, grant) = ask(tat, Micros(now), chunk(pace.rate), &pace) else {
+        let Answer::Granted(next, _, grant) = ask(tat, Micros(now), chunk(pace.interval_us), &pace) else {
             panic!("nobody else asks, and it was promised");
         };
         tat = Some(next);

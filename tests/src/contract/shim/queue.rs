@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use posthaste_mail::{Lane, Timestamp};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::row::Job;
 use posthaste_pipeline::stores::StoreError;
 
@@ -40,7 +41,7 @@ impl Handed {
 
 #[async_trait]
 impl Queue for Shim {
-    async fn receive(&self, lane: Lane, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
+    async fn receive(&self, lane: Which, now: Timestamp, limit: usize) -> Result<Vec<Delivered>, StoreError> {
         self.between("before jobs").await?;
         let fresh = self.queue.receive(lane, now, limit).await?;
         let mut handed = self.handed.lock().unwrap();

@@ -4,19 +4,37 @@
 //! State is one number, `tat`: the time up to which everything is handed out. A grant is an interval of time ahead
 //! of it, spent evenly; what has passed unspent is void, but for the burst. `tat` only rises, so grants never
 //! overlap, whoever asks.
+//!
+//! Beside it stand connections ([`seats`]), the lines of those who wait ([`line`]), and all that must be agreed on for
+//! one receiver in one place ([`book`]).
+
+pub mod book;
+pub mod line;
+pub mod seats;
 
 use std::time::Duration;
 
-use crate::rate::Rate;
+use serde::{Deserialize, Serialize};
 
 /// A point in time in microseconds since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Micros(pub i64);
 
 impl Micros {
     /// From milliseconds since the epoch.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1000))
+    }
+
+    /// At this time.
+    pub fn at(time: posthaste_mail::Timestamp) -> Self {
+        Self::from_millis(time.0)
+    }
+
+    /// The millisecond in which it lies, rounded up: never early.
+    pub fn up(self) -> posthaste_mail::Timestamp {
+        posthaste_mail::Timestamp(self.to_millis())
     }
 
     /// In milliseconds since the epoch, rounded up: never early.
@@ -31,11 +49,25 @@ impl Micros {
     }
 }
 
+/// Share of a rate that is used: what leaves evenly arrives unevenly by some milliseconds, and a receiver that counts
+/// must not see one too many.
+pub const HEADROOM: f64 = 0.97;
+
+/// Microseconds from one token to the next at so many a second; 0 without limit (`a_second` infinite).
+pub fn interval_us(a_second: f64) -> i64 {
+    /// No wait is longer than a year, however slow.
+    const LONGEST: f64 = 366.0 * 86_400e6;
+    if a_second.is_infinite() {
+        return 0;
+    }
+    (1e6 / (a_second * HEADROOM)).ceil().clamp(1.0, LONGEST) as i64
+}
+
 /// What is asked of the pacer for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Tokens (recipients) in a time.
-    pub rate: Rate,
+    /// Microseconds from one token (recipient) to the next; 0 without limit.
+    pub interval_us: i64,
     /// How many tokens' worth of passed time stays good; at least 1.
     pub burst: u32,
     /// How far ahead of now one may reach; longer for the urgent lane, which is all its priority.
@@ -82,9 +114,9 @@ pub enum Answer {
     Later(Micros),
 }
 
-/// Tokens in a chunk at this rate: a second's worth, at least one.
-pub fn chunk(rate: Rate) -> u32 {
-    match rate.interval_us() {
+/// Tokens in a chunk: a second's worth, at least one.
+pub fn chunk(interval_us: i64) -> u32 {
+    match interval_us {
         0 => u32::MAX,
         interval => {
             u32::try_from(CHUNK.as_micros() / u128::from(interval.unsigned_abs())).unwrap_or(u32::MAX).max(1)
@@ -94,7 +126,7 @@ pub fn chunk(rate: Rate) -> u32 {
 
 /// Asks for `tokens` at `now`.
 pub fn ask(tat: Option<Micros>, now: Micros, tokens: u32, pace: &Pace) -> Answer {
-    let interval_us = pace.rate.interval_us();
+    let interval_us = pace.interval_us;
     let cost = interval_us.saturating_mul(i64::from(tokens));
     let burst = pace.burst.max(1);
     let grant = |from: Micros| Grant { from, interval_us, tokens, burst };
@@ -159,19 +191,6 @@ impl Purse {
     pub fn left(&self) -> u32 {
         self.grant.tokens - self.spent
     }
-}
-
-/// Longest wait a line is said to have: beyond it the estimate means nothing.
-pub const LINE_WAIT_MAX: Duration = Duration::from_secs(7 * 86_400);
-
-/// How long a place in line waits: the recipients ahead over the line's share (0 to 1) of the present rate.
-pub fn line_wait(places_ahead: u64, rate: Rate, share: f64) -> Duration {
-    let a_second = rate.a_second() * share.clamp(0.0, 1.0);
-    if places_ahead == 0 || a_second.is_infinite() {
-        return Duration::ZERO;
-    }
-    let seconds = places_ahead as f64 / a_second;
-    Duration::try_from_secs_f64(seconds).unwrap_or(LINE_WAIT_MAX).min(LINE_WAIT_MAX)
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use posthaste_embedded::{Embedded, Received};
 use posthaste_mail::Timestamp;
-use posthaste_pipeline::row::{Job, Queue};
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::deliver::{Deliverer, Disposition};
+use posthaste_pipeline::row::{Job, Queue};
 use posthaste_pipeline::stores::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 

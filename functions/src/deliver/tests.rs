@@ -178,7 +178,8 @@ async fn no_connection_is_left_when_the_jobs_have_ended() {
     let accepted =
         intake::accept(&ambient, &store.stores(), &Tenant::default_tenant(), vec![submission]).await;
     assert!(accepted.iter().all(Result::is_ok), "{accepted:?}");
-    let received = store.receive(posthaste_pipeline::row::Queue::Transactional, ambient.now(), 10).await.unwrap();
+    let received =
+        store.receive(posthaste_pipeline::row::Queue::Transactional, ambient.now(), 10).await.unwrap();
     assert_eq!(received.len(), 1);
     for one in received {
         let deadline = ambient.now().plus(Duration::from_secs(900));

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use posthaste_embedded::{Embedded, Options, Received};
 use posthaste_mail::{Address, EventId, JobId, Lane, MessageId, PartKey, ReversePath, Tenant, Timestamp};
-use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::effect::{Effect, Event, EventKind, Step};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::row::{
     Cancel, Content, Dot, End, Facts, Guarantee, HeaderCharset, Job, Outcome, Promise, Realm, Recipient, Row,
     RowKey, State,

@@ -115,6 +115,12 @@ pub enum EventKind {
     /// Nobody can know whether it arrived.
     #[serde(rename = "delivery.ambiguous")]
     Ambiguous,
+    /// A receiver is given less, or nothing for a while.
+    #[serde(rename = "site.slowed")]
+    SiteSlowed,
+    /// A receiver is given as much as ever again.
+    #[serde(rename = "site.recovered")]
+    SiteRecovered,
 }
 
 impl EventKind {
@@ -128,6 +134,8 @@ impl EventKind {
             Self::Suppressed => "delivery.suppressed",
             Self::Cancelled => "delivery.cancelled",
             Self::Ambiguous => "delivery.ambiguous",
+            Self::SiteSlowed => "site.slowed",
+            Self::SiteRecovered => "site.recovered",
         }
     }
 }
@@ -159,6 +167,25 @@ pub struct Event {
     /// When it is tried next, for a deferral.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
+    /// What changed at the receiver, for its own events; the message is the one whose reply made it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteChange>,
+}
+
+/// What a receiver is given has changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteChange {
+    /// Its name.
+    pub site: String,
+    /// For mail from which egress.
+    pub egress: String,
+    /// What changed, in a sentence.
+    pub what: String,
+    /// The reply that caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+    /// The rule of the reaction.
+    pub by: String,
 }
 
 /// A job that was put aside.

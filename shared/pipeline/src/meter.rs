@@ -65,6 +65,8 @@ pub enum Happened<'a> {
         /// How long.
         took: Duration,
     },
+    /// What a receiver is given has changed.
+    SiteChanged,
     /// A store did not do what it was asked.
     StoreFailed,
 }
@@ -92,7 +94,7 @@ pub fn metric_of(event: &Event) -> Option<&'static str> {
         EventKind::Expired => Some("Expired"),
         EventKind::Suppressed => Some("Suppressed"),
         EventKind::Ambiguous => Some("Ambiguous"),
-        EventKind::Cancelled => None,
+        EventKind::Cancelled | EventKind::SiteSlowed | EventKind::SiteRecovered => None,
     }
 }
 

@@ -14,8 +14,8 @@ use posthaste_policy::QuotaLimits;
 use serde::Serialize;
 
 use crate::access::{KeyRecord, Taken};
-use crate::pacer::Pacer;
 use crate::effect::{DeadLetter, Effect, Event, Step, Suppression};
+use crate::pacer::Pacer;
 use crate::row::{Job, Realm, Row, RowKey};
 use crate::upload::{UploadOffer, UploadReceived, UploadWay};
 

@@ -52,6 +52,18 @@ pub struct Limits {
     pub egress: Given<EgressName>,
     /// The rate to begin with where it grows towards `rate` by itself; none where `rate` holds from the first message.
     pub start: Given<Option<Rate>>,
+    /// For whom these are counted.
+    pub per: Given<Per>,
+}
+
+/// For whom limits are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Per {
+    /// All mail from one egress to the site together.
+    Site,
+    /// The mail of each sending domain.
+    SendingDomain,
 }
 
 impl Policy {
@@ -80,6 +92,7 @@ impl Policy {
             }),
             rate,
             start,
+            per: given(Per::Site, floor),
         }
     }
 

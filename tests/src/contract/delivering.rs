@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use posthaste_mail::{Lane, PartKey, Reply, Stage, Tenant, Timestamp};
-use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::ambient::{Ambient, Chance, Clock, PolicyInForce};
 use posthaste_pipeline::clock::tick;
 use posthaste_pipeline::deliver::Disposition;
@@ -14,6 +13,7 @@ use posthaste_pipeline::deliver::claims::{Claimed, Claims};
 use posthaste_pipeline::effect::{Effect, EventKind};
 use posthaste_pipeline::machine::{CRASHES_MAX, Certainty, Retry, Told, retry_now};
 use posthaste_pipeline::meter::Unmetered;
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::row::{End, Facts, Outcome, Promise, Row, State};
 use posthaste_policy::retry::Position;
 use posthaste_policy::verdict::Class;

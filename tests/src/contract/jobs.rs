@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use posthaste_mail::{JobId, Lane, Timestamp};
-use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::effect::{Effect, Step};
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::row::{Job, Row, State};
 use posthaste_pipeline::stores::Applied;
 

@@ -11,10 +11,10 @@ use super::{Disposition, Inner};
 use crate::ambient::Ambient;
 use crate::effect::{Effect, Step, Suppression};
 use crate::machine::{
-    Barred, Claim, LEASE, Pace, Situation, Told, claim, follow, settle, settle_late, told_of,
+    Barred, Claim, LEASE, Pace, Situation, Told, claim, follow, park, settle, settle_late, told_of,
 };
 use crate::meter::{Happened, Tale};
-use crate::row::{Dot, Job, Row, RowKey, State};
+use crate::row::{Dot, Job, Row, RowKey, State, Ticket};
 use crate::stores::{Applied, Hold, StoreError, Stores, obeys};
 
 /// A hold works within this time of being made, and is forgotten within it after its release.
@@ -183,6 +183,28 @@ impl Claims {
             }
         }
         Ok(())
+    }
+
+    /// Parks a row whose turn is far off, with its place in line. None: its row is not as the job thinks, or the store
+    /// is down; the job waits in its queue, and its claim will find out.
+    pub(super) async fn park(&self, job: &Job, ticket: &Ticket, due: Timestamp) -> Option<Disposition> {
+        let parked = async {
+            let row = self.stores.ledger.read(&[job.row_key()]).await?.pop().flatten();
+            let now = self.ambient.now();
+            let Some(step) = row.and_then(|row| park(&row, job, ticket.clone(), due, now)) else {
+                return Ok(false);
+            };
+            Ok::<_, StoreError>(self.stores.ledger.apply(vec![step]).await? == [Applied::Yes])
+        };
+        match parked.await {
+            Ok(true) => Some(Disposition::Done),
+            Ok(false) => None,
+            Err(error) => {
+                tracing::warn!(%error, "a row could not be parked");
+                self.ambient.note(Happened::StoreFailed);
+                None
+            }
+        }
     }
 
     /// A hold that was released between being read and parking a row has not released that row: its job is sent.

@@ -2,12 +2,14 @@
 //! the stage table. What went wrong at each host is remembered for as long as the table says.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_mail::Timestamp;
-use posthaste_policy::file::{EgressName, RelayHost};
+use posthaste_mail::{Domain, Lane, Timestamp};
+use posthaste_policy::file::RelayHost;
 use posthaste_policy::retry::{HostTrouble, PLAINER_FOR, host_trouble, skip_for};
-use posthaste_policy::{Smarthost, TlsMode};
+use posthaste_policy::standing::Gate;
+use posthaste_policy::{Limits, Smarthost, TlsMode};
 use posthaste_route::{AllowPrivate, MailHosts};
 use posthaste_smtp::{
     ConnectFailure, Connection, Credentials, Habits, Manner, OpenError, Peer, Session, StartTls,
@@ -15,28 +17,36 @@ use posthaste_smtp::{
 use tokio::time::Instant;
 
 use super::outcome::{Failure, of_all, of_open, of_route};
-use super::pacer::{PaceKey, Seat};
+use super::paces::Paced;
+use super::seat::{FULL_FOR, NoSeat, SeatHeld};
+use super::trunk::Probe;
 use super::way::{To, Way};
 use super::wired::{Wired, session_tls};
 use super::{Inner, locked};
 use crate::meter::{Happened, Wait};
+use crate::pacer::PaceKey;
 
 /// An open connection with its seat.
 pub(super) struct Line {
     pub connection: Connection,
-    pub seat: PaceKey,
+    /// Its leave to exist; none in the sandbox.
+    pub seat: Option<Arc<SeatHeld>>,
+    /// What is known of the receiver it is a connection to, and what that one may be given.
+    pub site: Place,
     pub host: String,
     pub ip: IpAddr,
     /// Transactions begun on it.
     pub messages: u32,
+    /// Transactions it is to carry at most.
+    pub messages_max: u32,
 }
 
 /// Why there is no line.
 pub(super) enum NoLine {
     /// All hosts failed.
     Failed(Box<Failure>),
-    /// All seats at the site are taken.
-    Full,
+    /// Where one might be had there are as many as there may be, or none for now: not before then.
+    Later(Timestamp),
     /// Our own time was too short.
     OutOfTime,
 }
@@ -48,17 +58,26 @@ pub(super) struct Wish {
     pub not: Option<IpAddr>,
     /// How to speak.
     pub manner: Manner,
+    /// Whose connection it is to be.
+    pub lane: Lane,
+    /// Whether a receiver that is closed is tried.
+    pub probe: Probe,
 }
 
-impl Wish {
-    pub const NONE: Wish = Wish { not: None, manner: Manner::Full };
+/// A receiver as connections to one host meet it.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// What is known of its pace; none in the sandbox.
+    pub paced: Option<Arc<Paced>>,
+    /// What it may be given at most.
+    pub limits: Arc<Limits>,
 }
 
 /// One address to try.
 struct Door {
     host: String,
     addr: SocketAddr,
-    seat: PaceKey,
+    site: Place,
 }
 
 impl Door {
@@ -83,21 +102,24 @@ impl Inner {
             auth,
             habits: Habits::default(),
         };
-        let (mut failures, mut in_clear, mut full) = (Vec::new(), Vec::new(), false);
+        let (mut failures, mut in_clear, mut later) = (Vec::new(), Vec::new(), None::<Timestamp>);
         for door in doors {
-            if self.pacer.sit_down(&door.seat, way.shape.connections).await == Seat::Full {
-                full = true;
-                continue;
-            }
+            let (seat, messages) = match self.enter(&door.site, way, wish).await {
+                Ok(seat) => seat,
+                Err(at) => {
+                    later = Some(later.map_or(at, |known| known.min(at)));
+                    continue;
+                }
+            };
             session.habits = self.habits_of(door.addr, wish.manner);
             match posthaste_smtp::open(&door.peer(), &session, &wired.tls, &wired.timeouts, deadline).await {
-                Ok(connection) => return Ok(self.line(door, connection)),
+                Ok(connection) => return Ok(self.line(door, seat, messages, connection)),
                 Err(OpenError::DeadlinePassed) => {
-                    self.pacer.stand_up(&door.seat).await;
+                    self.leave_seat(seat).await;
                     return Err(NoLine::OutOfTime);
                 }
                 Err(error) => {
-                    self.pacer.stand_up(&door.seat).await;
+                    self.leave_seat(seat).await;
                     failures.push(of_open(&error, &door.host, door.addr.ip(), &wired.classifier));
                     if matches!(error, OpenError::Handshake { .. }) && way.tls == TlsMode::Opportunistic {
                         in_clear.push(door);
@@ -109,28 +131,71 @@ impl Inner {
         }
         // Opportunistic TLS that nobody could shake hands on: in clear, on a new connection (stage table, TLS).
         for door in in_clear {
-            if self.pacer.sit_down(&door.seat, way.shape.connections).await == Seat::Full {
-                full = true;
-                continue;
-            }
+            let (seat, messages) = match self.enter(&door.site, way, wish).await {
+                Ok(seat) => seat,
+                Err(at) => {
+                    later = Some(later.map_or(at, |known| known.min(at)));
+                    continue;
+                }
+            };
             session.habits = Habits { starttls: StartTls::Skip, ..self.habits_of(door.addr, wish.manner) };
             match posthaste_smtp::open(&door.peer(), &session, &wired.tls, &wired.timeouts, deadline).await {
-                Ok(connection) => return Ok(self.line(door, connection)),
+                Ok(connection) => return Ok(self.line(door, seat, messages, connection)),
                 Err(error) => {
-                    self.pacer.stand_up(&door.seat).await;
+                    self.leave_seat(seat).await;
                     failures.push(of_open(&error, &door.host, door.addr.ip(), &wired.classifier));
                     self.leave_alone(&error, door.addr);
                 }
             }
         }
-        if failures.is_empty() && full {
-            Err(NoLine::Full)
-        } else {
-            Err(NoLine::Failed(Box::new(of_all(failures))))
+        match later {
+            // A host that was not asked may take it: those that were say nothing of the message.
+            Some(at) => Err(NoLine::Later(at)),
+            None => Err(NoLine::Failed(Box::new(of_all(failures)))),
         }
     }
 
-    fn line(&self, door: Door, connection: Connection) -> Line {
+    /// Leave for one connection to a host, or when to ask again.
+    async fn enter(
+        &self,
+        site: &Place,
+        way: &Way,
+        wish: Wish,
+    ) -> Result<(Option<Arc<SeatHeld>>, u32), Timestamp> {
+        let allowed = self.allowed(site, None).await?;
+        let messages = allowed.messages_per_connection.max(1);
+        let Some(paced) = &site.paced else { return Ok((None, messages)) };
+        let is_own = way.pace.as_ref() == Some(&paced.key);
+        match allowed.gate {
+            // Whose gate is open is known before; that of another receiver's host is found closed here.
+            Gate::Closed { until, .. } if !is_own || wish.probe == Probe::No => return Err(until),
+            Gate::Probe if !is_own => {
+                if !self.paces.probes(paced, None).await.unwrap_or(false) {
+                    return Err(self.ambient.now().plus(FULL_FOR));
+                }
+            }
+            Gate::Closed { .. } | Gate::Probe | Gate::Open => {}
+        }
+        match self.sit(paced, wish.lane, &allowed, &site.limits).await {
+            Ok(seat) => Ok((Some(seat), messages)),
+            Err(NoSeat::Later(at)) => Err(at),
+            Err(NoSeat::Store(error)) => Err(self.pacer_failed(&error)),
+        }
+    }
+
+    async fn leave_seat(&self, seat: Option<Arc<SeatHeld>>) {
+        if let Some(seat) = seat {
+            self.rise(&seat).await;
+        }
+    }
+
+    fn line(
+        &self,
+        door: Door,
+        seat: Option<Arc<SeatHeld>>,
+        messages_max: u32,
+        connection: Connection,
+    ) -> Line {
         let times = connection.times();
         self.ambient.note(Happened::Waited { on: Wait::Connect, took: times.connect });
         if let Some(took) = times.handshake {
@@ -140,14 +205,22 @@ impl Inner {
         if habits != Habits::default() {
             self.remember_habits(door.addr, habits);
         }
-        Line { connection, seat: door.seat, host: door.host, ip: door.addr.ip(), messages: 0 }
+        Line {
+            connection,
+            seat,
+            site: door.site,
+            host: door.host,
+            ip: door.addr.ip(),
+            messages: 0,
+            messages_max,
+        }
     }
 
     async fn doors(&self, wired: &Wired, way: &Way, wish: Wish) -> Result<Vec<Door>, Failure> {
         let doors = match &way.to {
             To::Sandbox(hosts) => hosts
                 .iter()
-                .map(|(host, addr)| Door { host: host.clone(), addr: *addr, seat: key(&way.egress, way) })
+                .map(|(host, addr)| Door { host: host.clone(), addr: *addr, site: self.own_place(way) })
                 .collect(),
             To::Smarthost(smarthost) => self.smarthost_doors(wired, smarthost, way).await?,
             To::Mx(route) => self.mx_doors(wired, route, way).await?,
@@ -164,11 +237,30 @@ impl Inner {
         let port = wired.policy.smtp.port;
         let door = |c: posthaste_route::Candidate| Door {
             addr: SocketAddr::new(c.ip, port),
-            // Limits count at the host about to be connected to: a set that mixes receivers gains nothing.
-            seat: PaceKey { egress: way.egress.clone(), site: wired.policy.site_of_host(&c.host, &way.site) },
+            site: self.place_at(wired, &c.host, way),
             host: c.host.to_string(),
         };
         Ok(candidates.into_iter().map(door).collect())
+    }
+
+    /// The receiver that a way leads to.
+    pub(super) fn own_place(&self, way: &Way) -> Place {
+        Place { paced: way.pace.as_ref().map(|key| self.paces.of(key)), limits: way.limits.clone() }
+    }
+
+    /// Limits count at the host about to be connected to: a set that mixes receivers gains nothing.
+    fn place_at(&self, wired: &Wired, host: &Domain, way: &Way) -> Place {
+        let site = wired.policy.site_of_host(host, &way.site);
+        match &way.pace {
+            Some(own) if site != way.site => {
+                let hosts = std::slice::from_ref(host);
+                let place = posthaste_policy::Place { site: &site, hosts, domain: &way.domain };
+                let limits = Arc::new(wired.policy.limits(&place));
+                let key = PaceKey { site, ..own.clone() };
+                Place { paced: Some(self.paces.of(&key)), limits }
+            }
+            _ => self.own_place(way),
+        }
     }
 
     /// A relay the operator named: a name is looked up, an address is taken as it is but for the guard.
@@ -176,7 +268,7 @@ impl Inner {
         let door = |ip: IpAddr| Door {
             host: to.host.to_string(),
             addr: SocketAddr::new(ip, to.port),
-            seat: key(&way.egress, way),
+            site: self.own_place(way),
         };
         let host = match &to.host {
             RelayHost::Name(name) => name.clone(),
@@ -277,12 +369,8 @@ impl Inner {
     /// Closes a line and gives its seat back.
     pub(super) async fn hang_up(&self, line: Line) {
         line.connection.quit().await;
-        self.pacer.stand_up(&line.seat).await;
+        self.leave_seat(line.seat).await;
     }
-}
-
-fn key(egress: &EgressName, way: &Way) -> PaceKey {
-    PaceKey { egress: egress.clone(), site: way.site.clone() }
 }
 
 fn first_8(octets: [u8; 16]) -> [u8; 8] {

@@ -6,13 +6,17 @@
 
 pub mod claims;
 mod dial;
+mod fair;
 mod history;
 pub mod hold;
 pub mod outcome;
-pub mod pacer;
+mod paces;
 pub mod return_path;
+mod seat;
 mod send;
+mod tell;
 mod trunk;
+mod turn;
 mod way;
 mod wired;
 mod worker;
@@ -28,12 +32,13 @@ use posthaste_smtp::Habits;
 use tracing::Instrument;
 
 use crate::ambient::Ambient;
-use crate::row::{Job, Realm};
+use crate::row::{Job, Realm, Track};
 use crate::stores::{StoreError, Stores};
 use claims::{Claimed, Claims};
 use outcome::Failure;
-use pacer::{LocalPacer, Pacer};
+use paces::Paces;
 use trunk::{Admitted, Trunk, Work};
+use turn::Turn;
 use way::Way;
 pub use way::{SandboxWay, SandboxWays};
 use wired::{Wired, Wiring};
@@ -77,7 +82,7 @@ pub(crate) struct Inner {
     claims: Claims,
     stores: Stores,
     network: Network,
-    pacer: Arc<dyn Pacer>,
+    paces: Paces,
     wiring: Wiring,
     trunks: Mutex<HashMap<String, Arc<Trunk>>>,
     skips: Mutex<Skips<()>>,
@@ -107,10 +112,10 @@ impl Deliverer {
         let wiring = Wiring::new(ambient.policy.get())?;
         Ok(Self(Arc::new(Inner {
             claims: Claims::new(ambient.clone(), stores.clone()),
+            paces: Paces::new(ambient.clone(), stores.pacer.clone()),
             ambient,
             stores,
             network,
-            pacer: Arc::new(LocalPacer::default()),
             wiring,
             trunks: Mutex::default(),
             skips: Mutex::default(),
@@ -138,6 +143,7 @@ impl Deliverer {
         let trunks: Vec<Arc<Trunk>> = locked(&self.0.trunks).values().cloned().collect();
         trunks.iter().for_each(|trunk| trunk.dismiss());
         self.0.workers.gone().await;
+        self.0.paces.tell_all_served().await;
     }
 }
 
@@ -178,9 +184,19 @@ impl Inner {
     }
 
     async fn join(self: Arc<Self>, job: Job, way: Way, deadline: Timestamp) -> Disposition {
+        let trunk = self.trunk(&way.trunk, self.ambient.now());
+        let probe = match self.turn(&job, &way, &trunk).await {
+            Ok(Turn::Now(probe)) => probe,
+            Ok(Turn::Wait(least)) => return self.wait(&job, &way, &trunk, least).await,
+            Ok(Turn::Aside) => {
+                let due = self.ambient.now();
+                return Disposition::Again(Box::new(Job { due, track: Track::Slow, ..job }));
+            }
+            Err(until) => return Disposition::KeepUntil(until.min(job.expires)),
+        };
         let now = self.ambient.now();
-        let trunk = self.trunk(&way.trunk, now);
-        let (work, outcome) = Work::new(job, Arc::new(way), deadline);
+        let way = Arc::new(way);
+        let (work, outcome) = Work::new(job, way.clone(), deadline, probe);
         match trunk.admit(work, now) {
             Admitted::Queued => {}
             Admitted::Hire => {
@@ -192,7 +208,8 @@ impl Inner {
                 };
                 tokio::spawn(work.in_current_span());
             }
-            Admitted::Later(until) => return Disposition::KeepUntil(until),
+            Admitted::Down(work, until) => return Disposition::KeepUntil(until.min(work.job.expires)),
+            Admitted::Full(work) => return self.wait(&work.job, &way, &trunk, now).await,
         }
         // A worker that was lost took its jobs along: they come again.
         outcome.await.unwrap_or(Disposition::KeepUntil(now))

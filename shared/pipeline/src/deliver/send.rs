@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use posthaste_mail::Address;
+use posthaste_mail::{Address, Stage};
 use posthaste_policy::{Action, Category, Trouble};
 use posthaste_smtp::{After, ContentKind, Manner, Outcome, Proceed, Report, SmtpUtf8, Transaction};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Inner;
 use super::dial::{Line, NoLine, Wish};
 use super::outcome::{Answered, Failure, of_recipient};
 use super::return_path::mail_from;
+use super::tell::Heard;
 use super::trunk::Work;
 use super::wired::Wired;
+use super::{Inner, locked};
 use crate::machine::{LEASE, Told};
 use crate::meter::Happened;
 use crate::row::{Content, Dot, Guarantee, HeaderCharset, Job, Realm, Row};
@@ -33,6 +34,8 @@ struct Sending<'a> {
     row: Mutex<Row>,
     body: Bytes,
     deadline: Instant,
+    /// What was heard that says something of the receiver.
+    heard: std::sync::Mutex<Vec<Heard>>,
 }
 
 impl Inner {
@@ -44,18 +47,18 @@ impl Inner {
         work: &Work,
         row: Row,
         line: &mut Option<Line>,
-    ) -> (Row, Option<Vec<Told>>) {
+    ) -> (Row, Option<Vec<Told>>, Vec<Heard>) {
         let mut row = row;
         row.site = Some(work.way.site.to_string());
         if row.lease.since(self.ambient.now()) < RENEW_WITHIN / 2 {
             match self.renew(&mut row, &work.job, Dot::Before).await {
                 Ok(true) => {}
-                Ok(false) => return (row, None),
+                Ok(false) => return (row, None, Vec::new()),
                 // Nothing was sent: the lease lapses and the job comes again.
                 Err(error) => {
                     tracing::warn!(%error, "a lease could not be renewed");
                     self.ambient.note(Happened::StoreFailed);
-                    return (row, None);
+                    return (row, None, Vec::new());
                 }
             }
         }
@@ -66,20 +69,21 @@ impl Inner {
                 let failure =
                     Failure::of_trouble(&Trouble::NoRoute, "the message is past its retention in the spool");
                 let told = due.into_iter().map(|at| failure.told(at)).collect();
-                return (row, Some(told));
+                return (row, Some(told), Vec::new());
             }
             Err(error) => {
                 tracing::warn!(%error, "the spool could not be read; the message waits");
                 self.ambient.note(Happened::StoreFailed);
-                return (row, Some(Vec::new()));
+                return (row, Some(Vec::new()), Vec::new());
             }
         };
         let deadline = self.instant(work.deadline);
-        let sending = Sending { wired, work, row: Mutex::new(row), body, deadline };
+        let heard = std::sync::Mutex::default();
+        let sending = Sending { wired, work, row: Mutex::new(row), body, deadline, heard };
         let mut told = self.transactions(&sending, line, due).await;
-        let seats_held = u32::from(line.is_some());
-        self.second_try(&sending, seats_held, &mut told).await;
-        (sending.row.into_inner(), Some(told))
+        self.second_try(&sending, line, &mut told).await;
+        let heard = sending.heard.into_inner().unwrap_or_default();
+        (sending.row.into_inner(), Some(told), heard)
     }
 
     /// The open recipients whose time has come.
@@ -100,33 +104,34 @@ impl Inner {
             if left.is_empty() {
                 break;
             }
-            if line.as_ref().is_some_and(|open| open.messages >= way.shape.messages_per_connection)
-                && let Some(spent) = line.take()
-            {
+            if let Some(spent) = line.take_if(|open| open.messages >= open.messages_max) {
                 self.hang_up(spent).await;
             }
             if line.is_none() {
-                match self.dial(sending.wired, way, Wish::NONE, sending.deadline).await {
+                match self.dial(sending.wired, way, sending.wish(None, Manner::Full), sending.deadline).await
+                {
                     Ok(open) => *line = Some(open),
                     Err(NoLine::Failed(failure)) => {
+                        sending.hear([Heard::of_failure(&failure, self.own_place(way))]);
                         told.extend(left.drain(..).map(|at| failure.told(at)));
                         break;
                     }
-                    Err(NoLine::Full | NoLine::OutOfTime) => break,
+                    Err(NoLine::Later(_) | NoLine::OutOfTime) => break,
                 }
             }
             let Some(open) = line.as_mut() else { break };
+            let Ok(allowed) = self.allowed(&open.site, None).await else { break };
+            let at_once = usize::try_from(allowed.recipients_per_message).unwrap_or(usize::MAX).max(1);
+            let now: Vec<usize> = left.iter().copied().take(at_once).collect();
             if round > 0 {
-                let recipients =
-                    u32::try_from(left.len().min(way.shape.recipients_per_message)).unwrap_or(u32::MAX);
-                if self.leave_at(&open.seat, sending.work.job.lane, recipients, way).await.is_err() {
+                let recipients = u32::try_from(now.len()).unwrap_or(u32::MAX);
+                if self.leave(&open.site, sending.work, 0, recipients).await.is_err() {
                     break;
                 }
             }
-            let now: Vec<usize> = left.iter().copied().take(way.shape.recipients_per_message).collect();
             let report = self.transact(sending, open, &now).await;
             let used_up = report.recipients.iter().any(|o| matches!(o, Outcome::Reconnect { .. }));
-            let again_later = take_report(sending.wired, open, &now, &report, &mut told, &mut left);
+            let again_later = sending.take_report(open, &now, &report, &mut told, &mut left);
             if report.connection != After::Reusable
                 && let Some(gone) = line.take()
             {
@@ -216,7 +221,7 @@ impl Inner {
 
     /// The two refusals that one other way may answer: a host that does not relay (another host), a host that does
     /// not understand (plainer words).
-    async fn second_try(&self, sending: &Sending<'_>, seats_held: u32, told: &mut Vec<Told>) {
+    async fn second_try(&self, sending: &Sending<'_>, line: &mut Option<Line>, told: &mut Vec<Told>) {
         let relay =
             |t: &Told| t.verdict.category == Category::RelayDenied && t.verdict.action == Action::Bounce;
         let protocol = |t: &Told| {
@@ -226,15 +231,17 @@ impl Inner {
                 && t.detail.is_none()
         };
         let wish = if let Some(t) = told.iter().find(|t| relay(t)) {
-            Wish { not: t.ip, manner: Manner::Full }
+            sending.wish(t.ip, Manner::Full)
         } else if told.iter().any(protocol) {
-            Wish { not: None, manner: Manner::Plain }
+            sending.wish(None, Manner::Plain)
         } else {
             return;
         };
         // The seat this try needs may be the one the line has.
-        if seats_held >= sending.work.way.shape.connections {
-            return;
+        if line.as_ref().is_some_and(|open| open.seat.is_some())
+            && let Some(open) = line.take()
+        {
+            self.hang_up(open).await;
         }
         let Ok(mut other) = self.dial(sending.wired, &sending.work.way, wish, sending.deadline).await else {
             return;
@@ -243,7 +250,7 @@ impl Inner {
         let recipients: Vec<usize> = again.iter().map(|t| t.recipient).collect();
         let report = self.transact(sending, &mut other, &recipients).await;
         let mut left = recipients.clone();
-        take_report(sending.wired, &other, &recipients, &report, &mut rest, &mut left);
+        sending.take_report(&other, &recipients, &report, &mut rest, &mut left);
         // Who got no second answer keeps the first.
         rest.extend(again.into_iter().filter(|t| left.contains(&t.recipient)));
         if wish.manner == Manner::Plain {
@@ -254,27 +261,43 @@ impl Inner {
     }
 }
 
-/// Adds what a transaction came to; takes those it is final for out of `left`, and gives back those who are asked
-/// again in the next transaction.
-fn take_report(
-    wired: &Wired,
-    line: &Line,
-    asked: &[usize],
-    report: &Report,
-    told: &mut Vec<Told>,
-    left: &mut Vec<usize>,
-) -> Vec<usize> {
-    let by = Answered { host: &line.host, ip: line.ip, tls: line.connection.tls(), recipients: asked.len() };
-    let mut again = Vec::new();
-    for (nth, (at, outcome)) in asked.iter().zip(&report.recipients).enumerate() {
-        left.retain(|other| other != at);
-        if matches!(outcome, Outcome::NextTransaction { .. }) && nth > 0 {
-            again.push(*at);
-            continue;
-        }
-        told.extend(of_recipient(*at, nth, outcome, &by, &wired.classifier));
+impl Sending<'_> {
+    fn wish(&self, not: Option<std::net::IpAddr>, manner: Manner) -> Wish {
+        Wish { not, manner, lane: self.work.job.lane, probe: self.work.probe }
     }
-    again
+
+    fn hear(&self, heard: impl IntoIterator<Item = Heard>) {
+        locked(&self.heard).extend(heard);
+    }
+
+    /// Adds what a transaction came to; takes those it is final for out of `left`, and gives back those who are asked
+    /// again in the next transaction.
+    fn take_report(
+        &self,
+        line: &Line,
+        asked: &[usize],
+        report: &Report,
+        told: &mut Vec<Told>,
+        left: &mut Vec<usize>,
+    ) -> Vec<usize> {
+        let by =
+            Answered { host: &line.host, ip: line.ip, tls: line.connection.tls(), recipients: asked.len() };
+        let (mut again, mut accepted) = (Vec::new(), 0);
+        for (nth, (at, outcome)) in asked.iter().zip(&report.recipients).enumerate() {
+            left.retain(|other| other != at);
+            let of_one = of_recipient(*at, nth, outcome, &by, &self.wired.classifier);
+            if let Some(of_one) = &of_one {
+                self.hear(Heard::of_told(of_one, line, accepted));
+            }
+            if matches!(outcome, Outcome::NextTransaction { .. }) && nth > 0 {
+                again.push(*at);
+                continue;
+            }
+            accepted += u32::from(!matches!(outcome, Outcome::Refused { stage: Stage::Rcpt, .. }));
+            told.extend(of_one);
+        }
+        again
+    }
 }
 
 /// Takes back what was told with this action: these recipients are tried again.

@@ -1,16 +1,17 @@
 //! The jobs that wait in this process for one set of hosts, and who works on them. Only unclaimed jobs stand here,
 //! and only as many as will be served soon: the rest waits in its queue, at a time worked out once.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use posthaste_mail::{Lane, Timestamp};
-use posthaste_policy::Rate;
+use posthaste_policy::pacing::HEADROOM;
+use posthaste_policy::standing::Allowed;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::way::{Shape, Way};
+use super::fair::Fair;
+use super::way::Way;
 use super::{Disposition, locked};
 use crate::machine::DELAY_MAX;
 use crate::row::Job;
@@ -23,6 +24,8 @@ const SERVICE_GUESS: Duration = Duration::from_millis(200);
 const AHEAD_MAX: usize = 16;
 /// A connection that serves a message within this is fast.
 const FAST: Duration = Duration::from_millis(50);
+/// A connection that serves a message in more than this is one that others should not wait behind.
+const SLUGGISH: Duration = Duration::from_secs(5);
 /// A rate slow enough that its turns, not the ledger, are what is waited for.
 const SLOW_RATE: f64 = 200.0;
 
@@ -31,19 +34,35 @@ pub(super) struct Work {
     pub job: Job,
     pub way: Arc<Way>,
     pub deadline: Timestamp,
+    /// Whether it tries a receiver that is closed but for this.
+    pub probe: Probe,
     done: oneshot::Sender<Disposition>,
 }
 
 impl Work {
-    pub fn new(job: Job, way: Arc<Way>, deadline: Timestamp) -> (Self, oneshot::Receiver<Disposition>) {
+    pub fn new(
+        job: Job,
+        way: Arc<Way>,
+        deadline: Timestamp,
+        probe: Probe,
+    ) -> (Self, oneshot::Receiver<Disposition>) {
         let (done, outcome) = oneshot::channel();
-        (Self { job, way, deadline, done }, outcome)
+        (Self { job, way, deadline, probe, done }, outcome)
     }
 
     /// Tells the host. A host that went away has no use for it.
     pub fn end(self, disposition: Disposition) {
         let _ = self.done.send(disposition);
     }
+}
+
+/// Whether a job is sent to find out how a receiver is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// It is like any other.
+    No,
+    /// It goes though the receiver is closed.
+    Yes,
 }
 
 /// See the module.
@@ -53,8 +72,8 @@ pub(super) struct Trunk {
 }
 
 struct State {
-    urgent: VecDeque<Work>,
-    bulk: VecDeque<Work>,
+    urgent: Fair,
+    bulk: Fair,
     workers: u32,
     idle: u32,
     /// Whether workers without work leave at once, whatever their patience; until a job comes.
@@ -63,7 +82,10 @@ struct State {
     down_until: Timestamp,
     /// What a message costs a connection, smoothed.
     service: Duration,
-    /// When the line of those who wait elsewhere ends.
+    /// Recipients a second and connections that the site was given when last asked.
+    a_second: f64,
+    connections: u32,
+    /// When the next of those comes back who had no place in line before them.
     line_end: Timestamp,
 }
 
@@ -73,49 +95,90 @@ pub(super) enum Admitted {
     Queued,
     /// It stands here, and somebody has to be found to work.
     Hire,
-    /// It is to come back then.
-    Later(Timestamp),
+    /// Nobody is to be reached there before then.
+    Down(Work, Timestamp),
+    /// It would wait too long here.
+    Full(Work),
 }
 
 impl Trunk {
     pub fn new() -> Self {
         Self {
             state: Mutex::new(State {
-                urgent: VecDeque::new(),
-                bulk: VecDeque::new(),
+                urgent: Fair::default(),
+                bulk: Fair::default(),
                 workers: 0,
                 idle: 0,
                 dismissed: false,
                 down_until: Timestamp::default(),
                 service: SERVICE_GUESS,
+                a_second: f64::INFINITY,
+                connections: 1,
                 line_end: Timestamp::default(),
             }),
             arrived: Notify::new(),
         }
     }
 
+    /// Notes what the site is given now.
+    pub fn allow(&self, allowed: &Allowed) {
+        let mut state = locked(&self.state);
+        state.a_second = allowed.a_second * HEADROOM;
+        state.connections = allowed.connections.max(1);
+    }
+
     /// Takes a job in, unless it would wait too long here.
     pub fn admit(&self, work: Work, now: Timestamp) -> Admitted {
         let mut state = locked(&self.state);
         if now < state.down_until {
-            return Admitted::Later(state.down_until);
+            let until = state.down_until;
+            return Admitted::Down(work, until);
         }
-        if let Some(later) = state.later(&work, now) {
-            return Admitted::Later(later);
+        if state.wait_here(&work) > QUEUE_WAIT_MAX {
+            return Admitted::Full(work);
         }
-        let connections = work.way.shape.connections;
         state.dismissed = false;
         match work.job.lane {
-            Lane::Transactional => state.urgent.push_back(work),
-            Lane::Bulk => state.bulk.push_back(work),
+            Lane::Transactional => state.urgent.push(work),
+            Lane::Bulk => state.bulk.push(work),
         }
-        if state.idle == 0 && state.workers < connections {
+        if state.idle == 0 && state.workers < state.connections {
             state.workers += 1;
             return Admitted::Hire;
         }
         drop(state);
         self.arrived.notify_one();
         Admitted::Queued
+    }
+
+    /// When a job may come back that was turned away with nobody before it in line: one after the other, at the pace
+    /// at which they are served.
+    pub fn slot(&self, now: Timestamp) -> Timestamp {
+        let mut state = locked(&self.state);
+        let turn = Duration::try_from_secs_f64(1.0 / state.capacity()).unwrap_or(DELAY_MAX).min(DELAY_MAX);
+        // Half of what stands here is served before the first of them comes back, so that there is no gap; and none
+        // is promised a time further off than a queue keeps it.
+        let first = now.plus(QUEUE_WAIT_MAX / 2);
+        let last = now.plus(DELAY_MAX);
+        state.line_end =
+            if state.line_end < first || state.line_end >= last { first } else { state.line_end };
+        state.line_end = state.line_end.plus(turn);
+        state.line_end
+    }
+
+    /// Jobs of a lane that wait here.
+    pub fn waiting(&self, lane: Lane) -> u32 {
+        let state = locked(&self.state);
+        let waiting = match lane {
+            Lane::Transactional => state.urgent.len(),
+            Lane::Bulk => state.bulk.len(),
+        };
+        u32::try_from(waiting).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a message costs a connection so long that others should not wait behind it.
+    pub fn is_sluggish(&self) -> bool {
+        locked(&self.state).service >= SLUGGISH
     }
 
     /// The next jobs for one worker. Waits for one while `patience` lasts; none: the worker is dismissed.
@@ -147,8 +210,8 @@ impl Trunk {
         let mut state = locked(&self.state);
         for work in batch.into_iter().rev() {
             match work.job.lane {
-                Lane::Transactional => state.urgent.push_front(work),
-                Lane::Bulk => state.bulk.push_front(work),
+                Lane::Transactional => state.urgent.put_back(work),
+                Lane::Bulk => state.bulk.put_back(work),
             }
         }
         state.workers -= 1;
@@ -163,8 +226,8 @@ impl Trunk {
     /// Everybody who waits here, urgent ones first.
     pub fn everybody(&self) -> Vec<Work> {
         let mut state = locked(&self.state);
-        let mut all: Vec<Work> = state.urgent.drain(..).collect();
-        all.extend(state.bulk.drain(..));
+        let mut all = state.urgent.drain();
+        all.extend(state.bulk.drain());
         all
     }
 
@@ -189,46 +252,36 @@ impl Trunk {
     pub fn is_empty(&self, now: Timestamp) -> bool {
         let state = locked(&self.state);
         state.workers == 0
-            && state.urgent.is_empty()
-            && state.bulk.is_empty()
+            && state.urgent.len() + state.bulk.len() == 0
             && state.down_until <= now
             && state.line_end <= now
     }
 }
 
 impl State {
-    fn later(&mut self, work: &Work, now: Timestamp) -> Option<Timestamp> {
+    /// How long a job would wait here.
+    fn wait_here(&self, work: &Work) -> Duration {
         let ahead = match work.job.lane {
-            Lane::Transactional => self.urgent.len(),
-            Lane::Bulk => self.urgent.len() + self.bulk.len(),
+            Lane::Transactional => self.urgent.ahead_of(&work.job.tenant),
+            Lane::Bulk => self.urgent.len() + self.bulk.ahead_of(&work.job.tenant),
         };
-        let a_second = self.capacity(&work.way.shape);
-        let wait = Duration::try_from_secs_f64(ahead as f64 / a_second).unwrap_or(DELAY_MAX);
-        if wait <= QUEUE_WAIT_MAX {
-            return None;
-        }
-        let turn = Duration::try_from_secs_f64(1.0 / a_second).unwrap_or(DELAY_MAX);
-        // Half of what stands here is served before the first of the line comes back, so that there is no gap.
-        self.line_end = self.line_end.max(now.plus(QUEUE_WAIT_MAX / 2)).plus(turn);
-        Some(self.line_end.min(now.plus(DELAY_MAX)).min(work.job.expires))
+        Duration::try_from_secs_f64(ahead as f64 / self.capacity()).unwrap_or(DELAY_MAX)
     }
 
     /// Messages a second that the site takes, as far as is known.
-    fn capacity(&self, shape: &Shape) -> f64 {
-        let by_service = f64::from(shape.connections) / self.service.as_secs_f64().max(1e-4);
-        by_service.min(shape.rate.a_second()).max(1e-6)
+    fn capacity(&self) -> f64 {
+        let by_service = f64::from(self.connections) / self.service.as_secs_f64().max(1e-4);
+        by_service.min(self.a_second).max(1e-6)
     }
 
     fn take(&mut self) -> Vec<Work> {
         let queued = self.urgent.len() + self.bulk.len();
-        let Some(first) = self.urgent.front().or(self.bulk.front()) else { return Vec::new() };
-        let paced =
-            !matches!(first.way.shape.rate, Rate::Unlimited) && first.way.shape.rate.a_second() < SLOW_RATE;
         let workers = usize::try_from(self.workers.max(1)).unwrap_or(1);
-        let batch = if paced || self.service > FAST { 1 } else { queued.div_ceil(workers).min(AHEAD_MAX) };
-        let mut taken = Vec::with_capacity(batch);
+        let is_paced = self.a_second < SLOW_RATE;
+        let batch = if is_paced || self.service > FAST { 1 } else { queued.div_ceil(workers).min(AHEAD_MAX) };
+        let mut taken: Vec<Work> = Vec::with_capacity(batch);
         while taken.len() < batch {
-            let Some(work) = self.urgent.pop_front().or_else(|| self.bulk.pop_front()) else { break };
+            let Some(work) = self.urgent.pop().or_else(|| self.bulk.pop()) else { break };
             taken.push(work);
         }
         taken

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use posthaste_mail::Domain;
 use posthaste_policy::file::EgressName;
-use posthaste_policy::pacing::{Pace, REACH_BULK, REACH_TRANSACTIONAL};
-use posthaste_policy::{Hosts, Place, Policy, Rate, SiteName, Smarthost, TlsMode, Trouble};
+use posthaste_policy::limits::Per;
+use posthaste_policy::standing::{Allowed, Gate};
+use posthaste_policy::{Hosts, Limits, Place, Policy, SiteName, Smarthost, TlsMode, Trouble};
 use posthaste_route::{MailHosts, Source};
 
 use super::outcome::{Failure, of_route};
 use super::wired::Wired;
+use crate::pacer::PaceKey;
 use crate::row::{Job, Realm};
 
 /// Where the sandbox receiver takes a domain's mail.
@@ -47,8 +49,12 @@ pub(super) struct Way {
     pub egress: EgressName,
     /// Whom to connect to.
     pub to: To,
-    /// What the site may be given.
-    pub shape: Shape,
+    /// The recipient domain it was found for.
+    pub domain: Domain,
+    /// What the site may be given at most.
+    pub limits: Arc<Limits>,
+    /// What is counted together there; none in the sandbox, where nothing is paced.
+    pub pace: Option<PaceKey>,
     /// The TLS to insist on.
     pub tls: TlsMode,
 }
@@ -64,36 +70,27 @@ pub(super) enum To {
     Sandbox(Vec<(String, SocketAddr)>),
 }
 
-/// What a site may be given.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shape {
-    pub rate: Rate,
-    pub burst: u32,
-    pub connections: u32,
-    pub messages_per_connection: u32,
-    pub recipients_per_message: usize,
+/// What the sandbox's sites are given: everything, at once.
+pub(super) fn sandbox_allows() -> Allowed {
+    Allowed {
+        a_second: f64::INFINITY,
+        sender_a_second: f64::INFINITY,
+        connections: SANDBOX_CONNECTIONS,
+        messages_per_connection: 1_000,
+        recipients_per_message: 100,
+        gate: Gate::Open,
+    }
 }
 
-impl Shape {
-    /// What to ask of the pacer for a lane.
-    pub fn pace(&self, lane: posthaste_mail::Lane) -> Pace {
-        let reach = match lane {
-            posthaste_mail::Lane::Transactional => REACH_TRANSACTIONAL,
-            posthaste_mail::Lane::Bulk => REACH_BULK,
-        };
-        Pace { rate: self.rate, burst: self.burst, reach }
-    }
-
-    fn of(policy: &Policy, place: &Place<'_>) -> (Self, EgressName) {
-        let limits = policy.limits(place);
-        let shape = Self {
-            rate: limits.rate.value,
-            burst: limits.burst.value,
-            connections: limits.connections.value.max(1),
-            messages_per_connection: limits.messages_per_connection.value.max(1),
-            recipients_per_message: usize::try_from(limits.recipients_per_message.value).unwrap_or(1).max(1),
-        };
-        (shape, limits.egress.value)
+/// What is counted together with a job's mail at a site.
+pub(super) fn pace_key(limits: &Limits, site: &SiteName, sender: Option<&Domain>) -> PaceKey {
+    PaceKey {
+        egress: limits.egress.value.clone(),
+        site: site.clone(),
+        sender: match limits.per.value {
+            Per::Site => None,
+            Per::SendingDomain => sender.cloned(),
+        },
     }
 }
 
@@ -116,7 +113,8 @@ pub(super) async fn find(
     let hosts = if route.source() == Source::Implicit { Hosts::Implicit } else { Hosts::Mx(&names) };
     let site = policy.site_of(hosts, domain);
     let place = Place { site: &site, hosts: &names, domain };
-    let (shape, egress) = Shape::of(policy, &place);
+    let limits = policy.limits(&place);
+    let pace = pace_key(&limits, &site, job.sender.as_ref());
     let tls = policy.tls_for(&place, job.tls);
     let mut sorted: Vec<&str> = names.iter().map(Domain::as_str).collect();
     sorted.sort_unstable();
@@ -126,16 +124,22 @@ pub(super) async fn find(
         .iter()
         .any(|rule| matches!(&rule.matches, posthaste_policy::file::Matches::Domain(d) if d == domain));
     let whose = if own { domain.as_str() } else { "" };
-    let trunk = format!("mx {} {tls} {whose} {}", egress.as_str(), sorted.join(","));
-    Ok(Way { trunk, site, egress, to: To::Mx(route), shape, tls })
+    let from = pace.sender.as_ref().map_or("", Domain::as_str);
+    let trunk = format!("mx {} {tls} {whose} {from} {}", pace.egress.as_str(), sorted.join(","));
+    let (egress, domain) = (pace.egress.clone(), domain.clone());
+    let limits = Arc::new(limits);
+    Ok(Way { trunk, site, egress, to: To::Mx(route), domain, limits, pace: Some(pace), tls })
 }
 
 fn smarthost_way(policy: &Policy, smarthost: &Smarthost, domain: &Domain, job: &Job) -> Way {
     let site = smarthost.site();
-    let (shape, egress) = Shape::of(policy, &Place { site: &site, hosts: &[], domain });
+    let limits = policy.limits(&Place { site: &site, hosts: &[], domain });
+    let pace = pace_key(&limits, &site, job.sender.as_ref());
     let tls = job.tls.map_or(smarthost.tls, |asked| smarthost.tls.and(asked));
-    let trunk = format!("smarthost {} {tls} {site}", egress.as_str());
-    Way { trunk, site, egress, to: To::Smarthost(smarthost.clone()), shape, tls }
+    let from = pace.sender.as_ref().map_or("", Domain::as_str);
+    let trunk = format!("smarthost {} {tls} {from} {site}", pace.egress.as_str());
+    let (egress, domain, limits) = (pace.egress.clone(), domain.clone(), Arc::new(limits));
+    Way { trunk, site, egress, to: To::Smarthost(smarthost.clone()), domain, limits, pace: Some(pace), tls }
 }
 
 fn sandbox_way(
@@ -167,12 +171,6 @@ fn sandbox_way(
     let egress = policy.default_egress().name.clone();
     let tls = job.tls.unwrap_or(TlsMode::Opportunistic);
     let trunk = format!("sandbox {tls} {domain}");
-    let shape = Shape {
-        rate: Rate::Unlimited,
-        burst: 1,
-        connections: SANDBOX_CONNECTIONS,
-        messages_per_connection: 1_000,
-        recipients_per_message: 100,
-    };
-    Ok(Way { trunk, site, egress, to: To::Sandbox(hosts), shape, tls })
+    let limits = Arc::new(policy.limits(&Place { site: &site, hosts: &[], domain }));
+    Ok(Way { trunk, site, egress, to: To::Sandbox(hosts), domain: domain.clone(), limits, pace: None, tls })
 }

@@ -5,45 +5,39 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use posthaste_mail::{Lane, Timestamp};
-use posthaste_policy::pacing::{Answer, Micros};
+use posthaste_smtp::Manner;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::claims::Claimed;
-use super::dial::{Line, NoLine, Wish, down_for};
+use super::dial::{Line, NoLine, Place, Wish, down_for};
 use super::outcome::Failure;
-use super::pacer::PaceKey;
+use super::tell::Heard;
 use super::trunk::{Trunk, Work};
 use super::way::Way;
 use super::wired::Wired;
 use super::{Disposition, Inner};
-use crate::meter::Happened;
-
-/// A token whose time is further off than this is not waited for with a connection in hand.
-const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
-/// When all seats of a site are taken by others: how long until one may be free.
-const SEAT_WAIT: Duration = Duration::from_secs(2);
 
 /// Works until the trunk is empty.
 pub(super) async fn work(inner: Arc<Inner>, trunk: Arc<Trunk>) {
     let mut line: Option<Line> = None;
     loop {
         let wired = inner.wiring.of(&inner.ambient.policy.get());
-        // Without a connection there is nothing to keep warm.
-        let patience = if line.is_some() { wired.policy.smtp.idle_timeout } else { Duration::ZERO };
+        let site = line.as_ref().map(|line| line.site.clone());
+        let patience = inner.patience(site, wired.policy.smtp.idle_timeout).await;
         let Some(batch) = trunk.next(patience).await else { break };
-        let Some(way) = batch.first().map(|work| work.way.clone()) else { continue };
-        if line.as_ref().is_some_and(|line| line.messages >= way.shape.messages_per_connection)
-            && let Some(spent) = line.take()
-        {
-            inner.hang_up(spent).await;
+        let Some(first) = batch.first() else { continue };
+        let (way, lane, probe) = (first.way.clone(), first.job.lane, first.probe);
+        if let Some(open) = line.take_if(|open| !inner.serves_on(open, lane)) {
+            inner.hang_up(open).await;
         }
         if line.is_none() {
             let began = Instant::now();
             let deadline = inner.instant(latest_deadline(&batch));
-            match inner.dial(&wired, &way, Wish::NONE, deadline).await {
+            let wish = Wish { not: None, manner: Manner::Full, lane, probe };
+            match inner.dial(&wired, &way, wish, deadline).await {
                 Ok(open) => line = Some(open),
-                Err(NoLine::Full) => return inner.no_seat(&trunk, batch),
+                Err(NoLine::Later(at)) => return inner.no_seat(&trunk, batch, at).await,
                 Err(NoLine::OutOfTime) => {
                     let now = inner.ambient.now();
                     batch.into_iter().for_each(|work| work.end(Disposition::KeepUntil(now)));
@@ -53,7 +47,7 @@ pub(super) async fn work(inner: Arc<Inner>, trunk: Arc<Trunk>) {
                     trunk.down(inner.ambient.now().plus(down_for(began.elapsed())));
                     let mut everybody = batch;
                     everybody.extend(trunk.everybody());
-                    inner.fail_all(everybody, &failure, &way).await;
+                    inner.fail_all(&wired, everybody, &failure, &way).await;
                     continue;
                 }
             }
@@ -79,22 +73,51 @@ impl Inner {
         Instant::now() + at.since(self.ambient.now()).min(FAR)
     }
 
-    /// All seats are taken: those who have them serve this trunk's jobs too, or the jobs come back.
-    fn no_seat(&self, trunk: &Trunk, batch: Vec<Work>) {
-        if !trunk.resign(batch) {
-            let until = self.ambient.now().plus(SEAT_WAIT);
-            for work in trunk.everybody() {
-                self.ambient.note(Happened::Paced { lane: work.job.lane });
-                work.end(Disposition::KeepUntil(until));
+    /// How long a worker waits for the next message with its connection open: not at all without one, or where others
+    /// may be waiting for its seat.
+    async fn patience(&self, site: Option<Place>, idle: Duration) -> Duration {
+        let Some(site) = site else { return Duration::ZERO };
+        let Some(paced) = &site.paced else { return idle };
+        match self.paces.view(paced).await {
+            Ok(view) => {
+                let allowed = view.standing.allowed(&site.limits, None, self.ambient.now());
+                if view.seats >= allowed.connections { Duration::ZERO } else { idle }
             }
+            Err(_) => Duration::ZERO,
         }
     }
 
-    /// Nobody could be reached: that is each waiting message's outcome.
-    async fn fail_all(&self, works: Vec<Work>, failure: &Failure, way: &Way) {
+    /// Whether a connection takes another message of a lane.
+    fn serves_on(&self, line: &Line, lane: Lane) -> bool {
+        let now = self.ambient.now();
+        let makes_room =
+            lane == Lane::Bulk && line.site.paced.as_ref().is_some_and(|paced| paced.makes_room(now));
+        line.messages < line.messages_max
+            && line.seat.as_ref().is_none_or(|seat| seat.holds(now))
+            && !makes_room
+    }
+
+    /// No connection is to be had now: those who have one serve this trunk's jobs too, or the jobs come back.
+    async fn no_seat(&self, trunk: &Trunk, batch: Vec<Work>, at: Timestamp) {
+        if trunk.resign(batch) {
+            return;
+        }
+        let back = trunk.everybody().into_iter().map(|work| async move {
+            let disposition = self.wait(&work.job, &work.way, trunk, at).await;
+            work.end(disposition);
+        });
+        join_all(back).await;
+    }
+
+    /// Nobody could be reached: that is each waiting message's outcome, and says something of the receiver once.
+    async fn fail_all(&self, wired: &Wired, works: Vec<Work>, failure: &Failure, way: &Way) {
+        if let Some(first) = works.first() {
+            self.tell(wired, &first.job, vec![Heard::of_failure(failure, self.own_place(way))]).await;
+        }
         let site = way.site.as_str();
         let told = works.into_iter().map(|work| async move {
             let disposition = self.fail(&work.job, failure, Some(site)).await;
+            self.left_the_line(&work.job, &work.way).await;
             work.end(disposition);
         });
         join_all(told).await;
@@ -108,16 +131,16 @@ impl Inner {
         mut batch: Vec<Work>,
         line: Line,
     ) -> Option<Line> {
-        let seat = line.seat.clone();
+        let site = line.site.clone();
         let mut line = Some(line);
         if let Some(first) = batch.first()
-            && let Err(later) = self.leave(first, &seat).await
+            && let Err(later) = self.ask_leave(&site, first, trunk).await
         {
-            batch.into_iter().for_each(|work| {
-                let until = later.min(work.job.expires);
-                self.ambient.note(Happened::Paced { lane: work.job.lane });
-                work.end(Disposition::KeepUntil(until));
-            });
+            let way = first.way.clone();
+            for work in batch {
+                let disposition = self.wait(&work.job, &way, trunk, later).await;
+                work.end(disposition);
+            }
             return line;
         }
         let jobs: Vec<_> = batch.iter().map(|work| work.job.clone()).collect();
@@ -125,6 +148,7 @@ impl Inner {
         for (nth, (work, claimed)) in batch.drain(..).zip(claims).enumerate() {
             let row = match claimed {
                 Claimed::Over(disposition) => {
+                    self.left_the_line(&work.job, &work.way).await;
                     work.end(disposition);
                     continue;
                 }
@@ -133,15 +157,16 @@ impl Inner {
             if nth > 0 {
                 // The first one's leave was asked before its claim; these hold their rows while they wait, which
                 // is short: only fast sites have several claimed at once.
-                while let Err(later) = self.leave(&work, &seat).await {
+                while let Err(later) = self.ask_leave(&site, &work, trunk).await {
                     tokio::time::sleep_until(self.instant(later)).await;
                 }
             }
             let began = Instant::now();
-            let (row, told) = self.send(wired, &work, *row, &mut line).await;
+            let (row, told, heard) = self.send(wired, &work, *row, &mut line).await;
             trunk.served(began.elapsed());
-            let inner = self.clone();
+            let (inner, wired) = (self.clone(), wired.clone());
             let settle = async move {
+                inner.tell(&wired, &work.job, heard).await;
                 let disposition = match told {
                     Some(mut told) => {
                         inner.weigh(&row, &mut told).await;
@@ -150,6 +175,7 @@ impl Inner {
                     // The row is somebody else's by now: this job is stale.
                     None => Disposition::Done,
                 };
+                inner.left_the_line(&work.job, &work.way).await;
                 work.end(disposition);
             };
             tokio::spawn(settle.in_current_span());
@@ -157,40 +183,10 @@ impl Inner {
         line
     }
 
-    /// Asks for leave to send one job's recipients, and waits for it if it is near. Else: when to ask again.
-    async fn leave(&self, work: &Work, seat: &PaceKey) -> Result<(), Timestamp> {
-        self.leave_at(seat, work.job.lane, u32::from(work.job.recipients), &work.way).await
-    }
-
-    pub(super) async fn leave_at(
-        &self,
-        key: &PaceKey,
-        lane: Lane,
-        recipients: u32,
-        way: &Way,
-    ) -> Result<(), Timestamp> {
-        let pace = way.shape.pace(lane);
-        if pace.rate.interval_us() == 0 {
-            return Ok(());
-        }
-        let begun = self.ambient.now();
-        loop {
-            let now = self.ambient.now();
-            let micros = Micros::from_millis(now.0);
-            let at = match self.pacer.tokens(key, recipients, &pace, micros).await {
-                Answer::Granted(_, _, grant) => {
-                    let from = Timestamp(grant.from.to_millis());
-                    if from > now {
-                        tokio::time::sleep_until(self.instant(from)).await;
-                    }
-                    return Ok(());
-                }
-                Answer::Later(at) => Timestamp(at.to_millis() + 1),
-            };
-            if at.since(begun) > TOKEN_WAIT_MAX {
-                return Err(at);
-            }
-            tokio::time::sleep_until(self.instant(at)).await;
-        }
+    async fn ask_leave(&self, site: &Place, work: &Work, trunk: &Trunk) -> Result<(), Timestamp> {
+        let recipients = u32::from(work.job.recipients);
+        let allowed = self.allowed(site, None).await?;
+        let at_once = recipients.min(allowed.recipients_per_message).max(1);
+        self.leave(site, work, trunk.waiting(work.job.lane), at_once).await
     }
 }

@@ -1,11 +1,13 @@
 //! What a job finds when it comes for its row.
 
+use std::time::Duration;
+
 use posthaste_mail::{JobId, Timestamp};
 
 use super::effects::{conclude, follow};
 use super::{CRASHES_MAX, LEASE};
 use crate::effect::{Effect, Step};
-use crate::row::{Cancel, Dot, End, Job, Promise, Row, SETTLEMENTS_KEPT, Settled, State};
+use crate::row::{Cancel, Dot, End, Job, Promise, Row, SETTLEMENTS_KEPT, Settled, State, Ticket};
 
 /// What is true around a job.
 pub struct Situation<'a> {
@@ -131,6 +133,23 @@ fn released(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Step {
     next.step(effects)
 }
 
+/// Its turn at its site is far off: it waits alone, with its place in line, and the clock sends its job in time. None
+/// where the row is not the job's to park: its claim will say why.
+pub fn park(row: &Row, job: &Job, ticket: Ticket, due: Timestamp, now: Timestamp) -> Option<Step> {
+    let is_open = matches!(row.state, State::Queued | State::Waiting) && row.domain.is_some();
+    if !is_open || job.seq != row.seq || row.is_told_by(&job.id) || now < row.due || row.hold.is_some() {
+        return None;
+    }
+    let mut next = row.clone();
+    next.state = State::Waiting;
+    next.seq += 1;
+    next.site = Some(ticket.site.clone());
+    next.ticket = Some(ticket);
+    next.wait_until(due.max(now.plus(super::DELAY_MAX + Duration::from_secs(1))), now);
+    next.remember(job, 0, now);
+    Some(next.step(Vec::new()))
+}
+
 /// The holder of the lease is gone.
 fn lapsed(row: &Row, job: &Job, situation: &mut Situation<'_>) -> Claim {
     if row.dot == Dot::Near {
@@ -179,7 +198,7 @@ fn start(row: &Row, job: &Job, crashes: u8, situation: &mut Situation<'_>) -> Cl
     next.claim += 1;
     next.lease = now.plus(LEASE);
     next.crashes = crashes;
-    next.hold = None;
+    (next.hold, next.ticket) = (None, None);
     next.watch();
     if next.recipients == row.recipients {
         return Claim::Run(next.step(Vec::new()));

@@ -181,6 +181,7 @@ fn tell(
         at,
         attempt: attempt.cloned(),
         next_attempt_at,
+        site: None,
     }))
 }
 

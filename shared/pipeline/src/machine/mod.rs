@@ -23,7 +23,7 @@ use crate::effect::{Effect, Step};
 use crate::row::{Cancel, Dot, Job, Promise, Row, State, Track};
 
 pub use accept::{Plan, plan};
-pub use claim::{Barred, Claim, Situation, claim};
+pub use claim::{Barred, Claim, Situation, claim, park};
 pub use clock::{Overdue, overdue};
 pub use control::{CancelStep, Retry, RetryRefused, cancel, cancel_absent, retry_now, told_of};
 pub use effects::follow;

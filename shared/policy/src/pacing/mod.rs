@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// A point in time in microseconds since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Micros(pub i64);
 
@@ -51,7 +51,10 @@ impl Micros {
 
 /// Share of a rate that is used: what leaves evenly arrives unevenly by some milliseconds, and a receiver that counts
 /// must not see one too many.
-pub const HEADROOM: f64 = 0.97;
+pub const HEADROOM: f64 = 0.96;
+/// A token whose time passed longer ago than this is void. Tokens that are late by no more than `1 / HEADROOM - 1` of a
+/// second cannot make one second hold more than its rate.
+pub const LATE_MAX: Duration = Duration::from_millis(40);
 
 /// Microseconds from one token to the next at so many a second; 0 without limit (`a_second` infinite).
 pub fn interval_us(a_second: f64) -> i64 {
@@ -160,31 +163,60 @@ pub enum Spend {
     Empty,
 }
 
+impl Grant {
+    /// Microseconds after its time in which a token is still good.
+    pub fn slack_us(&self) -> i64 {
+        let late = i64::try_from(LATE_MAX.as_micros()).unwrap_or(0);
+        self.interval_us.saturating_mul(i64::from(self.burst) - 1).saturating_add(self.interval_us.min(late))
+    }
+}
+
 impl Purse {
     /// A fresh one.
     pub fn new(grant: Grant) -> Self {
         Self { grant, spent: 0 }
     }
 
-    /// Spends `tokens` together, for one transaction, at the first one's time. Time that has passed unspent is void
-    /// but for the burst.
-    pub fn spend(&mut self, now: Micros, tokens: u32) -> Spend {
-        let Grant { from, interval_us, tokens: all, burst } = self.grant;
+    /// Microseconds from one token to the next.
+    pub fn interval_us(&self) -> i64 {
+        self.grant.interval_us
+    }
+
+    /// Spends `tokens` together, for one transaction that is to begin at the first one's time: now, if that is past.
+    /// None: too few are left, ask for a new grant. Who then begins later than [`Grant::slack_us`] after that time has
+    /// lost them: what has passed unspent is void, but for the burst.
+    pub fn reserve(&mut self, now: Micros, tokens: u32) -> Option<Micros> {
+        let Grant { from, interval_us, tokens: all, .. } = self.grant;
         if interval_us == 0 {
-            return Spend::Now;
+            return Some(now);
         }
-        let passed = now.0.saturating_sub(from.0).div_euclid(interval_us);
-        let void = passed.saturating_sub(i64::from(burst) - 1).clamp(0, i64::from(all));
-        self.spent = self.spent.max(u32::try_from(void).unwrap_or(all));
+        let past = now.0.saturating_sub(from.0).saturating_sub(self.grant.slack_us());
+        let void = if past < 0 { 0 } else { past / interval_us + 1 };
+        self.spent = self.spent.max(u32::try_from(void.min(i64::from(all))).unwrap_or(all));
         if all - self.spent < tokens {
-            return Spend::Empty;
+            return None;
         }
         let first = from.plus(interval_us.saturating_mul(i64::from(self.spent)));
-        if first > now {
-            return Spend::At(first);
-        }
         self.spent += tokens;
-        Spend::Now
+        Some(first)
+    }
+
+    /// Whether tokens reserved for `at` are still good.
+    pub fn is_good(&self, at: Micros, now: Micros) -> bool {
+        self.grant.interval_us == 0 || now.0.saturating_sub(at.0) < self.grant.slack_us()
+    }
+
+    /// Spends `tokens` as [`Purse::reserve`] does, if their time has come.
+    pub fn spend(&mut self, now: Micros, tokens: u32) -> Spend {
+        let before = self.spent;
+        match self.reserve(now, tokens) {
+            None => Spend::Empty,
+            Some(at) if at > now => {
+                self.spent = before.max(self.spent - tokens);
+                Spend::At(at)
+            }
+            Some(_) => Spend::Now,
+        }
     }
 
     /// Tokens not yet spent, void ones included.

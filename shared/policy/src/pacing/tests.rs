@@ -7,7 +7,11 @@ use super::*;
 use crate::rate::Rate;
 
 fn pace(rate: &str, burst: u32, reach_ms: u64) -> Pace {
-    Pace { interval_us: Rate::parse(rate).unwrap().interval_us(), burst, reach: Duration::from_millis(reach_ms) }
+    Pace {
+        interval_us: Rate::parse(rate).unwrap().interval_us(),
+        burst,
+        reach: Duration::from_millis(reach_ms),
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@
 
 mod allowed;
 mod change;
-mod react;
 mod operator;
+mod react;
 #[cfg(test)]
 mod tests;
 

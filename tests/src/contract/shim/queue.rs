@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use posthaste_mail::{Lane, Timestamp};
-use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::row::Job;
+use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::stores::StoreError;
 
 use super::{Handed, Out, PATIENCE, Shim};

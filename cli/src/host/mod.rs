@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use posthaste_api::{App, Limits, SandboxMail};
 use posthaste_embedded::{Embedded, OpenError, Options};
-use posthaste_mail::Lane;
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::deliver::{Deliverer, Network};
+use posthaste_pipeline::row::Queue;
 use posthaste_policy::Policy;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -145,10 +145,10 @@ impl Host {
         self.tasks.spawn(http::serve(listener, posthaste_api::router(app), stop.clone()));
         match &self.store {
             Backing::Embedded(store) => {
-                for lane in Lane::ALL {
+                for queue in Queue::ALL {
                     let (store, deliverer) = (store.clone(), deliverer.clone());
                     let hands = work::Hands { store, deliverer, ambient: ambient.clone() };
-                    self.tasks.spawn(work::work(hands, lane, stop.clone()));
+                    self.tasks.spawn(work::work(hands, queue, stop.clone()));
                 }
                 self.tasks.spawn(chores::purge(ambient.clone(), store.clone(), stop.clone()));
             }

@@ -28,6 +28,7 @@ mod intake;
 mod item;
 mod ledger;
 mod names;
+mod pacer;
 mod patience;
 mod provision;
 mod queue;
@@ -76,13 +77,21 @@ struct Inner {
     options: Options,
     ambient: Ambient,
     ticker: ticker::Ticker,
+    seen: pacer::Seen,
 }
 
 impl Aws {
     /// Over these clients. Nothing is asked of AWS yet. Time and jitter are the ambient's, and so is the policy whose
     /// retention says how long items stay.
     pub fn new(clients: Clients, names: Names, ambient: Ambient, options: Options) -> Self {
-        Self(Arc::new(Inner { clients, names, options, ambient, ticker: ticker::Ticker::default() }))
+        Self(Arc::new(Inner {
+            clients,
+            names,
+            options,
+            ambient,
+            ticker: ticker::Ticker::default(),
+            seen: pacer::Seen::default(),
+        }))
     }
 
     /// The stores as the use cases take them.
@@ -99,7 +108,8 @@ impl Aws {
             controls: all.clone(),
             directory: all.clone(),
             quotas: all.clone(),
-            uploads: all,
+            uploads: all.clone(),
+            pacer: all,
         }
     }
 
@@ -115,6 +125,10 @@ impl Aws {
 
     pub(crate) fn ambient(&self) -> &Ambient {
         &self.0.ambient
+    }
+
+    pub(crate) fn seen(&self) -> &pacer::Seen {
+        &self.0.seen
     }
 
     pub(crate) fn table(&self) -> table::Table<'_> {

@@ -17,6 +17,9 @@
 //! | API key | `keys` | its id | | `doc` |
 //! | what a tenant has submitted | `TENANT#quota` | `now` | | `minute`, `in_minute`, `day`, `in_day` |
 //! | secret | `secrets` | its name | | `octets` |
+//! | a receiver's standing | `sites` | egress, site, sending domain, as JSON | | `v` its epoch, `doc` |
+//! | a receiver's pace | `pace#` and the same | `now` | | `tat`, `epoch`, `opened`, `wanted`, `leases`, `gone_at`; small, since each chunk of tokens writes it |
+//! | a line of those who wait for it | the same | `line#LANE#TENANT` | | `tail`, `served`, `moved`, `gone_at` |
 //!
 //! What is written under a condition also has `w`, the mark of the write that made it.
 //!
@@ -34,8 +37,9 @@
 //! In the bucket: `spool/TENANT/…` messages ([`posthaste_pipeline::spool`] names them), `incoming/TENANT/…` submissions
 //! by S3, `uploads/TENANT/…` bodies on their way, `policy.toml`. In the queues: jobs as JSON, `MessageGroupId` the tenant.
 
-use posthaste_mail::{EventId, JobId, MessageId, PartKey, Tenant, UploadId};
-use posthaste_pipeline::stores::SearchBy;
+use posthaste_mail::{EventId, JobId, Lane, MessageId, PartKey, Tenant, UploadId};
+use posthaste_pipeline::pacer::PaceKey;
+use posthaste_pipeline::stores::{SearchBy, StoreError};
 use sha2::{Digest, Sha256};
 
 /// Partition key.
@@ -92,6 +96,25 @@ pub const IN_MINUTE: &str = "in_minute";
 pub const DAY: &str = "day";
 /// See [`DAY`].
 pub const IN_DAY: &str = "in_day";
+
+/// The partition of standings.
+pub const SITES: &str = "sites";
+/// Up to when a receiver's time is handed out, in µs.
+pub const TAT: &str = "tat";
+/// The latest standing that tokens were asked under.
+pub const EPOCH: &str = "epoch";
+/// From when another connection may be opened, in µs.
+pub const OPENED: &str = "opened";
+/// When somebody urgent last found no seat, in µs.
+pub const WANTED: &str = "wanted";
+/// Connections held, each until its end in µs.
+pub const LEASES: &str = "leases";
+/// Places handed out in a line.
+pub const TAIL: &str = "tail";
+/// Places served of it.
+pub const SERVED: &str = "served";
+/// When either last moved, in µs.
+pub const MOVED: &str = "moved";
 
 /// What in a message's partition is an event and not a row.
 pub const EVENT: &str = "event#";
@@ -187,6 +210,27 @@ pub fn dead(tenant: &Tenant) -> String {
 /// The partition of what the sandbox received of a tenant's.
 pub fn sandboxed(tenant: &Tenant) -> String {
     format!("{tenant}#sandbox")
+}
+
+/// The sort key of a receiver's standing.
+pub fn site(key: &PaceKey) -> Result<String, StoreError> {
+    serde_json::to_string(key).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// The receiver of a standing's sort key.
+pub fn site_of(text: &str) -> Result<PaceKey, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("a pace's key: {error}")))
+}
+
+/// The partition of a receiver's pace.
+pub fn pace(key: &PaceKey) -> Result<String, StoreError> {
+    Ok(format!("pace#{}", site(key)?))
+}
+
+/// The lane and tenant of a line, from its sort key behind `line#`.
+pub fn line_name(text: &str) -> Option<(Lane, Tenant)> {
+    let (lane, tenant) = text.split_once('#')?;
+    Some((Lane::parse(lane)?, Tenant::parse(tenant)?))
 }
 
 /// A dead letter in its partition.

@@ -5,8 +5,10 @@ use std::collections::{HashMap, HashSet};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, KeysAndAttributes, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
+    AttributeValue, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue,
+    ReturnValuesOnConditionCheckFailure,
 };
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::stores::StoreError;
@@ -46,6 +48,40 @@ pub(crate) enum Put {
     Done,
     /// The condition failed: this is there instead, if anything.
     Instead(Option<Item>),
+}
+
+/// A change of some attributes of one item.
+#[derive(Debug, Clone)]
+pub(crate) struct Update {
+    change: String,
+    when: Option<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Update {
+    /// An update expression.
+    pub(crate) fn new(change: &str) -> Self {
+        Self { change: change.to_owned(), when: None, names: HashMap::new(), values: HashMap::new() }
+    }
+
+    /// Its condition.
+    pub(crate) fn when(mut self, condition: &str) -> Self {
+        self.when = Some(condition.to_owned());
+        self
+    }
+
+    /// A name in them.
+    pub(crate) fn name(mut self, placeholder: &str, name: &str) -> Self {
+        self.names.insert(placeholder.to_owned(), name.to_owned());
+        self
+    }
+
+    /// A value in them.
+    pub(crate) fn value(mut self, placeholder: &str, value: AttributeValue) -> Self {
+        self.values.insert(placeholder.to_owned(), value);
+        self
+    }
 }
 
 /// Whether reads see every write that was answered before.
@@ -102,6 +138,40 @@ impl Table<'_> {
                 if own { Ok(Put::Done) } else { Ok(Put::Instead(there)) }
             }
             _ => Err(unavailable("writing an item", error)),
+        }
+    }
+
+    /// Changes an item, and makes it where there is none; what it is then, or what is there where the condition fails.
+    /// A try whose answer was lost is not known again: only for changes that may be done twice.
+    pub(crate) async fn update(
+        &self,
+        key: &Key,
+        update: Update,
+        doing: &str,
+    ) -> Result<Result<Item, Option<Item>>, StoreError> {
+        let Update { change, when, names, values } = update;
+        let updated = self
+            .client
+            .update_item()
+            .table_name(self.name)
+            .set_key(Some(key.item()))
+            .update_expression(change)
+            .set_condition_expression(when)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match updated {
+            Ok(updated) => Ok(Ok(updated.attributes.unwrap_or_default())),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Err(failed.item.clone()))
+                }
+                _ => Err(unavailable(doing, error)),
+            },
         }
     }
 

@@ -184,6 +184,7 @@ fn delivered(row: &Row) -> Event {
         at: NOW,
         attempt: None,
         next_attempt_at: None,
+        site: None,
     }
 }
 
@@ -267,6 +268,7 @@ fn submission(n: usize) -> Result<(Row, Job), Failure> {
         hold: None,
         cancel: Cancel::No,
         dot: Dot::Before,
+        ticket: None,
         site: None,
         settlements: Vec::new(),
         recipients: vec![Recipient::new(recipient, NOW)],

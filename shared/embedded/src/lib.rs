@@ -21,6 +21,7 @@ mod feed;
 mod intake;
 mod keys;
 mod ledger;
+mod pacer;
 mod queue;
 mod quotas;
 mod readers;
@@ -76,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) queue: queue::Queue,
     pub(crate) suspects: suppressions::Suspects,
     pub(crate) holds: controls::Holds,
+    pub(crate) paces: pacer::Paces,
     /// The numbers given out last; only the writer counts. A transaction that is taken back leaves a gap.
     pub(crate) last_row: AtomicI64,
     pub(crate) last_event: AtomicI64,
@@ -111,6 +113,7 @@ impl Embedded {
             queue: queue::Queue::new(),
             suspects: suppressions::Suspects::load(&connection)?,
             holds: controls::Holds::load(&connection)?,
+            paces: pacer::Paces::load(&connection)?,
             last_row: AtomicI64::new(rows::last_seq(&connection)?),
             last_event: AtomicI64::new(feed::last_cursor(&connection)?),
             last_job: AtomicI64::new(queue::last_seq(&connection)?),
@@ -138,7 +141,8 @@ impl Embedded {
             controls: all.clone(),
             directory: all.clone(),
             quotas: all.clone(),
-            uploads: all,
+            uploads: all.clone(),
+            pacer: all,
         }
     }
 

@@ -14,6 +14,8 @@
 //! | `holds`, `secrets` | few and small | name |
 //! | `api_keys` | API keys, hashed | id |
 //! | `quotas` | what each tenant was granted in its present windows | tenant |
+//! | `paces` | how each receiver stands, and up to when its time is handed out | egress, site, sending domain |
+//! | `lines` | places handed out and served, of those who wait for a receiver | the same, lane and tenant |
 //! | `uploads` | large bodies that wait for their submission, and offers of a place for one | id |
 //! | `marks` | how far something has come: `keys`, `spool`; the highest `rows` and `events` ever removed | name |
 //!
@@ -39,7 +41,7 @@ const READER_CACHE_KIB: u32 = 1024;
 const LOCK_WAIT_MS: u64 = 5_000;
 
 /// Each makes version n + 1 out of version n.
-const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE rows (
@@ -139,6 +141,23 @@ CREATE TABLE uploads (
     body BLOB
 );
 CREATE INDEX uploads_by_age ON uploads (at);
+";
+
+const VERSION_3: &str = "
+CREATE TABLE paces (
+    key BLOB PRIMARY KEY,
+    tat INTEGER,
+    epoch INTEGER NOT NULL,
+    standing BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE lines (
+    key BLOB PRIMARY KEY,
+    tail INTEGER NOT NULL,
+    served INTEGER NOT NULL,
+    moved INTEGER NOT NULL
+) WITHOUT ROWID;
+ALTER TABLE open ADD COLUMN hold TEXT;
+CREATE INDEX open_by_hold ON open (hold, seq) WHERE hold IS NOT NULL;
 ";
 
 /// Makes a connection the writer's: WAL, every commit synced, checkpoints only when asked for.

@@ -16,6 +16,7 @@ use crate::names::named;
 use crate::quota::Quota;
 use crate::retry::RetryPolicy;
 use crate::span::DAY;
+use crate::standing::reaction::Reaction;
 use crate::tls::TlsMode;
 
 pub use crate::relay::{RelayHost, Route, RouteMatch, Smarthost};
@@ -41,6 +42,8 @@ pub struct Policy {
     pub routes: Vec<Route>,
     /// `[[verdict]]`: rules that come before the built-in ones.
     pub verdicts: Vec<UserRule>,
+    /// `[[reaction]]`: what replies do to a receiver's standing; these come before the built-in ones.
+    pub reactions: Vec<Reaction>,
     /// `[auth]`.
     pub auth: Auth,
     /// `[suppression]`.
@@ -211,6 +214,7 @@ impl Default for Policy {
             shaping: Vec::new(),
             routes: Vec::new(),
             verdicts: Vec::new(),
+            reactions: Vec::new(),
             auth: Auth::default(),
             suppression: SuppressionPolicy::default(),
             retention: Retention { ledger: DAY * 30, spool: DAY * 7, events: DAY * 30 },

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::builtin;
 use crate::file::{EgressName, Matches, Policy, Shaping};
-use crate::rate::Rate;
+use crate::names::named;
+use crate::rate::{RATE_COUNT_MAX, Rate};
 use crate::site::SiteName;
 use crate::tls::TlsMode;
 use crate::verdict::RuleName;
@@ -56,15 +57,18 @@ pub struct Limits {
     pub per: Given<Per>,
 }
 
-/// For whom limits are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Per {
-    /// All mail from one egress to the site together.
-    Site,
-    /// The mail of each sending domain.
-    SendingDomain,
+named! {
+    /// For whom limits are counted.
+    Per {
+        /// All mail from one egress to the site together.
+        Site = "site",
+        /// The mail of each sending domain.
+        SendingDomain = "sending-domain",
+    }
 }
+
+/// A connection rate that nobody wrote leaves so much room over what the rate needs.
+const CONNECTION_RATE_ROOM: f64 = 1.5;
 
 impl Policy {
     /// The limits towards a place. More specific rules first: domain, longest MX suffix, site, default; among equals
@@ -78,12 +82,15 @@ impl Policy {
             Some(rule) => given(rule.start, rule),
             None => given(floor.start, floor),
         };
+        let messages_per_connection = known_or_lower(&rules, |r| r.messages_per_connection);
+        let connection_rate =
+            pick(&rules, |r| r.connection_rate).unwrap_or_else(|| given(Rate::Unlimited, floor));
+        let connection_rate = reachable(connection_rate, &rate, messages_per_connection.value, &rules);
         Limits {
             burst: pick(&rules, |r| r.burst).unwrap_or_else(|| given(1, floor)),
             connections: known_or_lower(&rules, |r| r.connections),
-            messages_per_connection: known_or_lower(&rules, |r| r.messages_per_connection),
-            connection_rate: pick(&rules, |r| r.connection_rate)
-                .unwrap_or_else(|| given(Rate::Unlimited, floor)),
+            messages_per_connection,
+            connection_rate,
             recipients_per_message: known_or_lower(&rules, |r| r.recipients_per_message),
             tls: self.shaped_tls(&rules),
             egress: pick(&rules, |r| r.egress.clone()).unwrap_or_else(|| Given {
@@ -92,7 +99,7 @@ impl Policy {
             }),
             rate,
             start,
-            per: given(Per::Site, floor),
+            per: pick(&rules, |r| r.per).unwrap_or_else(|| given(Per::Site, floor)),
         }
     }
 
@@ -115,6 +122,24 @@ impl Policy {
             _ => general,
         }
     }
+}
+
+/// A rate that somebody wrote is reached: the built-in limit of new connections gives way where it stands against it.
+fn reachable(given: Given<Rate>, rate: &Given<Rate>, messages: u32, rules: &[&Shaping]) -> Given<Rate> {
+    let built_in = |name: &RuleName| rules.iter().any(|rule| rule.built_in && rule.name == *name);
+    if !built_in(&given.by) || built_in(&rate.by) {
+        return given;
+    }
+    let needed = rate.value.a_second() / f64::from(messages.max(1)) * CONNECTION_RATE_ROOM;
+    if needed <= given.value.a_second() {
+        return given;
+    }
+    let value = if needed.is_finite() {
+        Rate::per_minute((needed * 60.0).ceil().clamp(1.0, f64::from(RATE_COUNT_MAX)) as u32)
+    } else {
+        Rate::Unlimited
+    };
+    Given { value, by: rate.by.clone() }
 }
 
 fn given<T>(value: T, rule: &Shaping) -> Given<T> {

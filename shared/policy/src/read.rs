@@ -10,10 +10,12 @@ use crate::classify::{CodePattern, EnhancedPattern, Rule};
 use crate::file::{
     AddressFamily, Egress, EgressName, Matches, Policy, Route, RouteMatch, Shaping, Smarthost, Tls,
 };
+use crate::limits::Per;
 use crate::quota::{Quota, QuotaLimits};
 use crate::retry::RetryPolicy;
 use crate::section::{Notes, Problem, Section};
 use crate::site::SiteName;
+use crate::standing::reaction::{Effect, Pattern, Reaction};
 use crate::tls::TlsMode;
 use crate::values::{
     address, bound, code_text, count, domain, name, one_of, pattern, port, positive, rate, server, share,
@@ -56,7 +58,7 @@ impl Policy {
 /// Every key there is, by reading a file that has none of them: for the test of the reference.
 #[cfg(test)]
 pub(crate) fn keys() -> Vec<&'static str> {
-    let text = "shaping = [{ match = {} }]\nroute = [{ match = {} }]\negress = [{}]\nverdict = [{}]\nquota.tenant = [{}]";
+    let text = "shaping = [{ match = {} }]\nroute = [{ match = {} }]\negress = [{}]\nverdict = [{}]\nreaction = [{}]\nquota.tenant = [{}]";
     let (table, _) = DeTable::parse_recoverable(text);
     let notes = Notes::new(text);
     read(Section::root(table.get_ref(), &notes));
@@ -70,6 +72,7 @@ pub(crate) struct Positions {
     pub(crate) shaping: Vec<usize>,
     pub(crate) routes: Vec<usize>,
     pub(crate) verdicts: Vec<usize>,
+    pub(crate) reactions: Vec<usize>,
 }
 
 /// Reads a list of tables, keeping where each stood.
@@ -107,6 +110,7 @@ fn read(mut root: Section<'_, '_>) -> (Policy, Positions) {
     (positions.shaping, policy.shaping) = read_list(&mut root, "shaping", |_, section| read_shaping(section));
     (positions.routes, policy.routes) = read_list(&mut root, "route", |_, section| read_route(section));
     (positions.verdicts, policy.verdicts) = read_list(&mut root, "verdict", read_verdict);
+    (positions.reactions, policy.reactions) = read_list(&mut root, "reaction", read_reaction);
 
     let mut auth = root.table("auth");
     policy.auth.require_identity = auth.get("require_identity", switch);
@@ -212,6 +216,7 @@ fn read_shaping(mut section: Section<'_, '_>) -> Option<Shaping> {
     rule.recipients_per_message = section.get("recipients_per_message", count);
     rule.egress = section.get("egress", |v| name(v).map(|n| EgressName::new(&n)));
     rule.tls = section.get("tls", tls_mode);
+    rule.per = section.get("per", |v| one_of(v, Per::parse, Per::ALL));
     section.done();
     let matches = matches?;
     Some(Shaping { name: RuleName::new(&matches.to_string()), matches, ..rule })
@@ -305,6 +310,48 @@ fn read_verdict(n: usize, mut section: Section<'_, '_>) -> Option<Rule> {
         scope,
         action,
         suppress,
+    })
+}
+
+fn read_reaction(n: usize, mut section: Section<'_, '_>) -> Option<Reaction> {
+    let reaction_name = section.get("name", name).unwrap_or_else(|| format!("reaction[{n}]"));
+    let category =
+        section.list("category", |v| one_of(v, Category::parse, Category::ALL)).unwrap_or_default();
+    let scope = section.list("scope", |v| one_of(v, Scope::parse, Scope::ALL)).unwrap_or_default();
+    let rule = section.list("rule", name).unwrap_or_default();
+    let code =
+        section.list("code", |v| code_text(v).and_then(|t| CodePattern::parse(&t))).unwrap_or_default();
+    let stage = section.list("stage", |v| one_of(v, Stage::parse, &Stage::ALL)).unwrap_or_default();
+    let site =
+        section.list("site", |v| text(v).map(|t| SiteName::new(&t.to_ascii_lowercase()))).unwrap_or_default();
+    let patterns = section.list("text", |v| pattern(v).and_then(|t| Pattern::parse(&t))).unwrap_or_default();
+    let counted = section.get("count", count);
+    let within = section.get("within", some_span);
+    let domains = section.get("domains", count);
+    let in_a_row = section.get("in_a_row", |v| v.as_bool().ok_or_else(|| "is true or false".to_owned()));
+    let effects = section.list("do", |v| one_of(v, Effect::parse, Effect::ALL));
+    let lasts = section.get("for", some_span);
+    let probe = section.get("probe", some_span);
+    if effects.is_none() && !section.mentions("do") {
+        section.problem("", "does nothing: write do = \"halve-rate\", \"suspend\", …, or \"nothing\"");
+    }
+    section.done();
+    Some(Reaction {
+        name: reaction_name,
+        category,
+        scope,
+        rule,
+        code,
+        stage,
+        site,
+        text: patterns,
+        count: counted.unwrap_or(1),
+        within,
+        domains: domains.unwrap_or(1),
+        in_a_row: in_a_row.unwrap_or(false),
+        effects: effects?,
+        lasts,
+        probe,
     })
 }
 

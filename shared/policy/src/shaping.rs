@@ -7,6 +7,7 @@ use posthaste_mail::Domain;
 
 use crate::builtin;
 use crate::file::{EgressName, Policy};
+use crate::limits::Per;
 use crate::rate::Rate;
 use crate::site::{Hosts, SiteName, site_of};
 use crate::tls::TlsMode;
@@ -63,6 +64,8 @@ pub struct Shaping {
     pub egress: Option<EgressName>,
     /// TLS demanded.
     pub tls: Option<TlsMode>,
+    /// For whom these limits are counted.
+    pub per: Option<Per>,
 }
 
 impl Shaping {
@@ -81,6 +84,7 @@ impl Shaping {
             recipients_per_message: None,
             egress: None,
             tls: None,
+            per: None,
         }
     }
 }

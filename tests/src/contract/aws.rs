@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
 use posthaste_aws::{Aws, Clients, Names, Options};
-use posthaste_mail::{Lane, Timestamp};
+use posthaste_mail::Timestamp;
 use posthaste_pipeline::ambient::{Ambient, Clock, PolicyInForce, SystemChance};
 use posthaste_pipeline::meter::Unmetered;
 use posthaste_pipeline::row::Job;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use posthaste_mail::{Lane, PartKey, Reply, Stage, Tenant, Timestamp};
+use posthaste_mail::{PartKey, Reply, Stage, Tenant, Timestamp};
 use posthaste_pipeline::ambient::{Ambient, Chance, Clock, PolicyInForce};
 use posthaste_pipeline::clock::tick;
 use posthaste_pipeline::deliver::Disposition;
@@ -180,6 +180,7 @@ impl Day {
             let _ = match disposition {
                 Disposition::Done => queue.ack(receipt).await,
                 Disposition::KeepUntil(until) => queue.keep(receipt, until).await,
+                Disposition::Again(job) => queue.keep(receipt, job.due).await,
                 Disposition::Dead(reason) => panic!("{job:?} was put aside: {reason}"),
             };
         }

@@ -97,6 +97,7 @@ pub fn event(name: &str, about: &Row, at: Timestamp) -> Event {
         at,
         attempt: None,
         next_attempt_at: None,
+        site: None,
     }
 }
 

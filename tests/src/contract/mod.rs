@@ -15,6 +15,7 @@ pub mod finding;
 pub mod jobs;
 pub mod lists;
 pub mod make;
+pub mod pacing;
 pub mod rows;
 pub mod shim;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use posthaste_mail::{Lane, Timestamp};
+use posthaste_mail::Timestamp;
 use posthaste_pipeline::effect::{Effect, Step};
 use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::row::{Job, Row, RowKey};
@@ -146,7 +147,8 @@ pub async fn accept_new(stores: &Stores, submission: Acceptance) {
 }
 
 /// Everything that is due, until nothing is; each acknowledged.
-pub async fn drain(queue: &dyn Queue, lane: Which, now: Timestamp) -> Vec<Job> {
+pub async fn drain(queue: &dyn Queue, lane: impl Into<Which>, now: Timestamp) -> Vec<Job> {
+    let lane = lane.into();
     let mut jobs = Vec::new();
     loop {
         let delivered = again(|| queue.receive(lane, now, 100)).await;

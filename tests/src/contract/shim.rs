@@ -7,6 +7,7 @@
 //! second of it.
 
 mod access;
+mod pacer;
 mod queue;
 
 use std::collections::BTreeMap;
@@ -114,6 +115,7 @@ pub fn shimmed(subject: &Subject, seed: u64) -> Subject {
         directory: shim.clone(),
         quotas: shim.clone(),
         uploads: shim.clone(),
+        pacer: shim.clone(),
     };
     let putter = Arc::new(Unsure { shim: shim.clone(), inner: subject.putter.clone() });
     Subject { stores, queue: shim, deliveries: Deliveries::AtLeastOnce, putter }

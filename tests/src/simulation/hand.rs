@@ -32,6 +32,7 @@ impl Hand {
             directory: all.clone(),
             quotas: all.clone(),
             uploads: all,
+            pacer: Arc::new(posthaste_pipeline::pacer::LocalPacer::default()),
         }
     }
 }

@@ -151,6 +151,7 @@ impl Sending<'_> {
         match disposition {
             Disposition::Done => self.stage.world.acknowledge(self.copy),
             Disposition::KeepUntil(until) => self.stage.world.hide(self.copy, until),
+            Disposition::Again(job) => self.stage.world.hide(self.copy, job.due),
             Disposition::Dead(reason) => panic!("{}: {reason}", self.copy.job.key),
         }
     }

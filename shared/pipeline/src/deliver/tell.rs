@@ -94,7 +94,13 @@ impl Inner {
 
     async fn signal(&self, wired: &Wired, job: &Job, domain: &Domain, site: &Place, of: SignalOf<'_>) {
         let Some(paced) = &site.paced else { return };
-        let signal = Signal { of, domain, sender: job.sender.as_ref(), now: self.ambient.now() };
+        let signal = Signal {
+            of,
+            site: &paced.key.site,
+            domain,
+            sender: job.sender.as_ref(),
+            now: self.ambient.now(),
+        };
         let told = async {
             let changes = self.paces.tell(paced, &site.limits, &wired.policy, &signal).await?;
             if changes.is_empty() { Ok(()) } else { self.announce(job, &paced.key, changes).await }

@@ -8,7 +8,7 @@
 mod clean;
 mod hints;
 mod pattern;
-mod rule;
+pub(crate) mod rule;
 mod wait;
 
 use std::sync::OnceLock;

@@ -3,6 +3,11 @@
 use posthaste_mail::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{CHANGES_KEPT, Standing};
+
+/// Letters of a reply that are kept.
+const REPLY_MAX: usize = 160;
+
 /// One change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
@@ -12,7 +17,8 @@ pub struct Change {
     pub kind: ChangeKind,
     /// In a sentence, numbers and all: `rate 20/s → 10/s`.
     pub what: String,
-    /// The reply that caused it, shortened; none where an operator or time did.
+    /// The reply that caused it, shortened and without addresses of people; none where an operator or time did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
     /// The rule of the reaction: `built-in rate-limited`, `reaction[2]`, `operator`.
     pub by: String,
@@ -30,4 +36,30 @@ pub enum ChangeKind {
     Recovered,
     /// It is given a step more, or something was learnt: told to nobody.
     Adjusted,
+}
+
+impl Standing {
+    /// Remembers a change, letting go of the oldest.
+    pub(super) fn note(&mut self, change: Change) {
+        self.changes.push(change);
+        let over = self.changes.len().saturating_sub(CHANGES_KEPT);
+        self.changes.drain(..over);
+    }
+}
+
+/// A reply as it may be shown to whoever runs the site: words with an address in them are left out.
+pub(super) fn shown(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| if word.contains('@') { "…@…" } else { word });
+    let mut shown = String::new();
+    for word in words {
+        if shown.chars().count() + word.chars().count() >= REPLY_MAX {
+            shown.push('…');
+            break;
+        }
+        if !shown.is_empty() {
+            shown.push(' ');
+        }
+        shown.push_str(word);
+    }
+    shown
 }

@@ -7,6 +7,7 @@ mod allowed;
 mod change;
 mod operator;
 mod react;
+pub mod reaction;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use allowed::{Allowed, Gate};
 pub use change::{Change, ChangeKind};
 pub use operator::Order;
 pub use react::{Reacted, Signal, SignalOf};
+pub use reaction::{Effect, Reaction};
 
 /// Changes remembered, the latest last.
 pub const CHANGES_KEPT: usize = 12;
@@ -36,6 +38,8 @@ pub struct Standing {
     pub at: Timestamp,
     /// Recipients a second now; none: as the policy begins.
     pub rate: Option<Speed>,
+    /// When it was last told to slow down: answers of one burst are one word.
+    pub slowed_at: Timestamp,
     /// Connections at once are halved until then.
     pub fewer_connections: Option<Fewer>,
     /// Learnt: messages that one connection carries.
@@ -91,6 +95,8 @@ pub struct Fewer {
 /// Nothing is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Closed {
+    /// Since when.
+    pub since: Timestamp,
     /// Until then; with probes, until one is taken.
     pub until: Timestamp,
     /// One message may try it each time so long has passed; none: it opens by itself at `until`.

@@ -1,7 +1,7 @@
 //! The shim's queue: what was acknowledged comes again, in any order, and whoever keeps a job too long loses it.
 
 use async_trait::async_trait;
-use posthaste_mail::{Lane, Timestamp};
+use posthaste_mail::Timestamp;
 use posthaste_pipeline::row::Job;
 use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::stores::StoreError;
@@ -17,11 +17,11 @@ impl Handed {
     }
 
     /// Deliveries that nobody answered for, and copies whose time has come.
-    fn given_up(&mut self, lane: Lane, now: Timestamp) -> Vec<(Job, Option<u64>)> {
+    fn given_up(&mut self, lane: Which, now: Timestamp) -> Vec<(Job, Option<u64>)> {
         let late: Vec<u64> = self
             .out
             .iter()
-            .filter(|(_, out)| out.job.lane == lane && out.since.plus(PATIENCE) <= now)
+            .filter(|(_, out)| out.job.queue() == lane && out.since.plus(PATIENCE) <= now)
             .map(|(receipt, _)| *receipt)
             .collect();
         let mut given_up: Vec<_> = late
@@ -31,7 +31,7 @@ impl Handed {
             .collect();
         let (come, later) = std::mem::take(&mut self.again)
             .into_iter()
-            .partition(|(from, job)| *from <= now && job.lane == lane);
+            .partition(|(from, job)| *from <= now && job.queue() == lane);
         self.again = later;
         let come: Vec<(Timestamp, Job)> = come;
         given_up.extend(come.into_iter().map(|(_, job)| (job, None)));

@@ -1,6 +1,8 @@
 //! What is agreed on across everybody who delivers: connections, rates, lines and standings. The arithmetic is
 //! policy's; a store keeps its values and changes them one at a time.
 
+mod local;
+
 use async_trait::async_trait;
 use posthaste_mail::{Domain, Lane, Tenant};
 use posthaste_policy::SiteName;
@@ -13,6 +15,8 @@ use posthaste_policy::standing::Standing;
 use serde::{Deserialize, Serialize};
 
 use crate::stores::StoreError;
+
+pub use local::LocalPacer;
 
 /// What limits count for: one egress at one site, and there all mail or that of one sending domain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,12 +6,14 @@ mod classify;
 mod demo;
 mod dev;
 mod dlq;
+mod hold;
 mod parse_report;
 pub(crate) mod policy;
 mod queue;
 mod retry;
 mod select;
 mod send;
+mod site;
 mod suppress;
 mod tail;
 mod trace;
@@ -35,8 +37,12 @@ pub(crate) enum Command {
     Tail(tail::Args),
     /// What waits, by site and domain, and why
     Queue(queue::Args),
+    /// What a receiver is allowed now, and which reply made it so
+    Site(site::Args),
     /// Recall what is not yet delivered
     Cancel(cancel::Args),
+    /// Hold what was accepted until now, or recall it
+    Hold(hold::Args),
     /// Try again now
     Retry(retry::Args),
     /// The suppression list
@@ -63,7 +69,9 @@ impl Command {
             Self::Trace(args) => wait_for(trace::run(args)),
             Self::Tail(args) => wait_for(tail::run(args)),
             Self::Queue(args) => wait_for(queue::run(args)),
+            Self::Site(args) => wait_for(site::run(args)),
             Self::Cancel(args) => wait_for(cancel::run(args)),
+            Self::Hold(args) => wait_for(hold::run(args)),
             Self::Retry(args) => wait_for(retry::run(args)),
             Self::Suppress(args) => wait_for(suppress::run(args)),
             Self::ApiKey(args) => wait_for(api_key::run(args)),

@@ -14,12 +14,14 @@ mod body;
 mod dead_letters;
 mod events;
 mod guard;
+mod holds;
 mod messages;
 mod pages;
 mod problem;
 mod query;
 mod queue;
 mod sandbox;
+mod sites;
 mod suppressions;
 mod uploads;
 
@@ -78,6 +80,14 @@ pub fn router(app: App) -> Router {
         .route("/v1/dead-letters", get(dead_letters::list))
         // `{job}` is an id and `:redrive`.
         .route("/v1/dead-letters/{job}", post(dead_letters::act).fallback(dead_letters::no_method))
+        .route("/v1/holds", get(holds::list).post(holds::create))
+        .route("/v1/holds/{id}", get(holds::show).delete(holds::release).fallback(holds::no_method))
+        .route("/v1/sites", get(sites::list))
+        // `{site}` is a name, or a name and `:suspend` or `:resume`.
+        .route(
+            "/v1/sites/{site}",
+            get(sites::show).put(sites::set).post(sites::act).fallback(sites::no_method),
+        )
         .route("/v1/sandbox", delete(sandbox::clear))
         .route("/v1/sandbox/messages", get(sandbox::list).delete(sandbox::delete))
         .route("/v1/sandbox/messages/{id}", get(sandbox::show))

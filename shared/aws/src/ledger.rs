@@ -88,6 +88,37 @@ impl Ledger for Aws {
         Ok(rows)
     }
 
+    async fn held(&self, hold: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let range = Range {
+            index: false,
+            partition: schema::held(hold),
+            condition: None,
+            backwards: false,
+            limit,
+            consistency: Consistency::Strong,
+        };
+        let mut held = Vec::new();
+        loop {
+            let marks = self.table().query(&range).await?;
+            let keys = marks.iter().map(rows::of_mark).collect::<Result<Vec<_>, _>>()?;
+            let found = self.read(&keys).await?;
+            let mut idle = 0;
+            for (mark, row) in marks.iter().zip(found) {
+                match row.filter(|row| row.hold.as_deref() == Some(hold)) {
+                    Some(row) => held.push(row),
+                    // Its row is on its way, or was never parked: whoever parks one marks it first.
+                    None => {
+                        self.table().delete(&Key::of(mark)?).await?;
+                        idle += 1;
+                    }
+                }
+            }
+            if !held.is_empty() || idle == 0 {
+                return Ok(held);
+            }
+        }
+    }
+
     async fn waiting(&self, tenant: Option<&Tenant>) -> Result<Vec<WaitingGroup>, StoreError> {
         let mut keys: Vec<Key> =
             self.wakes(None, LOOKED_AT_MAX).await?.into_iter().map(|(_, key)| key).collect();

@@ -19,6 +19,21 @@ pub(crate) fn key(row: &RowKey) -> Key {
     Key::new(schema::message(&row.tenant, &row.part.message), schema::part(&row.part))
 }
 
+/// A mark of a held row outlives it by so long.
+const HELD_KEPT: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+/// Where the mark of a row stands that is parked under a hold.
+pub(crate) fn held_key(hold: &str, row: &RowKey) -> Result<Key, StoreError> {
+    let name = serde_json::to_string(row).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(Key::new(schema::held(hold), name))
+}
+
+/// The row of a mark.
+pub(crate) fn of_mark(mark: &Item) -> Result<RowKey, StoreError> {
+    let name = item::string(mark, schema::SK)?;
+    serde_json::from_str(name).map_err(|error| StoreError::Corrupt(format!("a held row: {error}")))
+}
+
 /// The item of a row.
 pub(crate) fn item(row: &Row, ambient: &Ambient, found: Option<u64>) -> Result<Item, StoreError> {
     let mut item = key(&row.row_key()).item();
@@ -81,6 +96,12 @@ pub(crate) fn read(found: &Item) -> Result<Row, StoreError> {
 /// Writes a row over the version it was made from; 0: where none is.
 pub(crate) async fn write(table: Table<'_>, expect: u64, mut row: Row) -> Result<Applied, StoreError> {
     row.version = expect + 1;
+    if let Some(hold) = &row.hold {
+        // First: a mark without its row is passed over, a row without its mark would not be found.
+        let mut mark = held_key(hold, &row.row_key())?.item();
+        mark.extend([item::gone_at(row.expires.plus(HELD_KEPT))]);
+        table.put(mark, If::Anything).await?;
+    }
     let condition = if expect == 0 { If::Absent } else { If::Version(expect) };
     match table.put(item(&row, table.ambient, None)?, condition).await? {
         Put::Done => Ok(Applied::Yes),

@@ -14,6 +14,7 @@
 //! | dead letter | `TENANT#dead` | job | `dead` by its arrival in µs; `dead-off` once it is taken off | `doc` until then, `gone_at` after |
 //! | message in the sandbox | `TENANT#sandbox` | its id, which begins with its time | | `doc`, `gone_at` a day later |
 //! | hold | `holds` | its id | | `doc` |
+//! | mark of a row that is parked under a hold | `held#HOLD` | its tenant, message and part, as JSON | | `gone_at` a day after the row expires |
 //! | API key | `keys` | its id | | `doc` |
 //! | what a tenant has submitted | `TENANT#quota` | `now` | | `minute`, `in_minute`, `day`, `in_day` |
 //! | secret | `secrets` | its name | | `octets` |
@@ -210,6 +211,11 @@ pub fn dead(tenant: &Tenant) -> String {
 /// The partition of what the sandbox received of a tenant's.
 pub fn sandboxed(tenant: &Tenant) -> String {
     format!("{tenant}#sandbox")
+}
+
+/// The partition of the marks of rows that are parked under a hold.
+pub fn held(hold: &str) -> String {
+    format!("held#{hold}")
 }
 
 /// The sort key of a receiver's standing.

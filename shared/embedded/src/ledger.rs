@@ -180,6 +180,11 @@ impl Ledger for Embedded {
         self.readers().query(move |reading| overdue(reading, now, limit)).await
     }
 
+    async fn held(&self, hold: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let (hold, limit) = (hold.to_owned(), limit.min(PAGE_MAX));
+        self.readers().query(move |reading| held(reading, &hold, limit)).await
+    }
+
     async fn waiting(&self, tenant: Option<&Tenant>) -> Result<Vec<WaitingGroup>, StoreError> {
         let tenant = tenant.cloned();
         self.readers().query(move |reading| waiting(reading, tenant.as_ref())).await
@@ -257,6 +262,19 @@ fn overdue(reading: &Reading<'_>, now: Timestamp, limit: usize) -> Result<Vec<Ro
         reading.statement("SELECT min(wake) FROM open")?.query_row([], |row| row.get::<_, Option<i64>>(0))?;
     look.found(first.unwrap_or(i64::MAX));
     Ok(come)
+}
+
+fn held(reading: &Reading<'_>, hold: &str, limit: usize) -> Result<Vec<Row>, Fault> {
+    let mut statement = reading.statement(
+        "SELECT rows.doc FROM (SELECT seq FROM open WHERE hold = ?1 ORDER BY seq LIMIT ?2) AS there
+         CROSS JOIN rows ON rows.seq = there.seq",
+    )?;
+    let mut rows = statement.query(params![hold, limit])?;
+    let mut held = Vec::new();
+    while let Some(row) = rows.next()? {
+        held.push(document::blob("a row", row, 0)?);
+    }
+    Ok(held)
 }
 
 /// What is known of a group while its rows go by.

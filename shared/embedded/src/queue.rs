@@ -291,14 +291,18 @@ impl Embedded {
 
     /// Hides a job until then. When this fails it is still handed out: ask again, or leave it to the row's wake.
     pub async fn keep(&self, received: &Received, until: Timestamp) -> Result<(), StoreError> {
-        let job = Job { due: until, ..received.job.clone() };
-        self.keep_as(received.receipt, job).await
+        self.put_back(received.receipt, received.job.clone(), until).await
     }
 
     /// Puts in the place of a job handed out the same job with what it has learnt, hidden until it is due.
     pub async fn keep_as(&self, receipt: Receipt, job: Job) -> Result<(), StoreError> {
+        let until = job.due;
+        self.put_back(receipt, job, until).await
+    }
+
+    async fn put_back(&self, receipt: Receipt, job: Job, until: Timestamp) -> Result<(), StoreError> {
         let Receipt(place) = receipt;
-        let hidden = Place { queue: job.queue(), mark: Mark { visible: job.due.0, ..place.mark } };
+        let hidden = Place { queue: job.queue(), mark: Mark { visible: until.0, ..place.mark } };
         let doc = document::write(&job)?;
         let kept = self.writer().ask(doc.len(), move |tx| {
             let was_there = delete(tx, &[place])? > 0;

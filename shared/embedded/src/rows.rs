@@ -232,10 +232,11 @@ fn index(
         tx.statement("DELETE FROM open WHERE seq = ?1")?.execute([seq])?;
     } else {
         tx.statement(
-            "INSERT INTO open (seq, tenant, standing, domain, site, accepted, due, expires, wake)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+            "INSERT INTO open (seq, tenant, standing, domain, site, accepted, due, expires, wake, hold)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT (seq) DO UPDATE SET standing = excluded.standing, site = excluded.site,
-                due = excluded.due, expires = excluded.expires, wake = excluded.wake",
+                due = excluded.due, expires = excluded.expires, wake = excluded.wake,
+                hold = excluded.hold",
         )?
         .execute(params![
             seq,
@@ -246,7 +247,8 @@ fn index(
             row.facts.accepted_at.0,
             row.due.0,
             row.expires.0,
-            row.wake.map(|wake| wake.0)
+            row.wake.map(|wake| wake.0),
+            row.hold
         ])?;
     }
     let slot = Slot { seq, final_at, row: row.clone(), octets: new.doc.len() };

@@ -19,11 +19,13 @@ const PAGES_MAX: usize = 500;
 pub struct Ticked {
     /// Jobs sent.
     pub sent: usize,
+    /// Rows sent on their way again, or cancelled, for holds.
+    pub released: usize,
 }
 
 /// Looks after every row whose wake has come.
 pub async fn tick(ambient: &Ambient, stores: &Stores) -> Result<Ticked, StoreError> {
-    let mut ticked = Ticked::default();
+    let mut ticked = Ticked { released: crate::holds::tend(ambient, stores).await?, ..Ticked::default() };
     // Where the index lags behind the rows, a page shows again what was just seen to.
     let mut seen: HashSet<PartKey> = HashSet::new();
     for _ in 0..PAGES_MAX {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod control;
 pub mod deliver;
 pub mod effect;
+pub mod holds;
 pub mod intake;
 pub mod machine;
 pub mod meter;

@@ -10,6 +10,7 @@ use crate::file::{AddressFamily, Matches, Policy, Shaping};
 use crate::read::Positions;
 use crate::section::Notes;
 use crate::span::{DAY, show_span};
+use crate::standing::reaction::{Effect, Reaction};
 use crate::tls::TlsMode;
 use crate::verdict::Action;
 
@@ -19,6 +20,7 @@ pub(crate) fn check(policy: &Policy, at: &Positions, notes: &Notes<'_>) {
     check_shaping(policy, at, notes);
     check_routes(policy, at, notes);
     check_verdicts(policy, at, notes);
+    check_reactions(policy, at, notes);
     if policy.retention.ledger < DAY {
         notes.problem("retention.ledger", "idempotency keys are kept 24h or more: write at least \"24h\"");
     }
@@ -192,6 +194,55 @@ fn check_verdicts(policy: &Policy, at: &Positions, notes: &Notes<'_>) {
         }
         if rule.action == Some(Action::Deliver) {
             notes.problem(&path("action"), "a refusal cannot be made a delivery");
+        }
+    }
+}
+
+fn check_reactions(policy: &Policy, at: &Positions, notes: &Notes<'_>) {
+    let mut seen: Vec<(&Reaction, &usize)> = Vec::new();
+    for (n, rule) in at.reactions.iter().zip(&policy.reactions) {
+        let path = |key: &str| {
+            if key.is_empty() { format!("reaction[{n}]") } else { format!("reaction[{n}].{key}") }
+        };
+        if rule.is_open() {
+            notes.problem(
+                &path(""),
+                "would react to every refusal: give it a category, scope, rule, code or text",
+            );
+        }
+        if let Some((_, first)) = seen.iter().find(|(earlier, _)| earlier.fits_the_same(rule)) {
+            let line = notes.line_of(&format!("reaction[{first}]"));
+            notes.problem(
+                &path(""),
+                format!(
+                    "can never match: reaction[{first}] on line {line} takes the same answers; merge them"
+                ),
+            );
+        }
+        seen.push((rule, n));
+        let nothing = rule.effects.contains(&Effect::Nothing);
+        if nothing && rule.effects.len() > 1 {
+            notes.problem(&path("do"), "says nothing and something: leave one out");
+        }
+        let closes = |effect: &Effect| matches!(effect, Effect::Suspend | Effect::HoldSender);
+        if rule.probe.is_some() && !rule.effects.iter().any(closes) {
+            notes.problem(
+                &path("probe"),
+                "is for suspend and hold-sender: nothing is closed that could be probed",
+            );
+        }
+        let timed = |effect: &Effect| closes(effect) || *effect == Effect::HalveConnections;
+        if rule.lasts.is_some() && !rule.effects.iter().any(timed) {
+            notes.problem(&path("for"), "is for suspend, hold-sender and halve-connections: leave it out");
+        }
+        if rule.in_a_row && rule.within.is_some() {
+            notes.problem(&path("within"), "and in_a_row are two ways of counting: leave one out");
+        }
+        if rule.domains > rule.count.max(1) {
+            notes.problem(
+                &path("domains"),
+                format!("{} answers cannot come from {} domains: raise count", rule.count, rule.domains),
+            );
         }
     }
 }

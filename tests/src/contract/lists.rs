@@ -109,7 +109,7 @@ pub async fn dead_letters_are_taken_off_one_by_one(subject: &Subject) {
 /// Holds are put, replaced and taken away.
 pub async fn holds_are_put_and_taken_away(subject: &Subject) {
     let stores = &subject.stores;
-    let hold = |id: &str, what: HoldOn| Hold { id: id.to_owned(), tenant: None, what, until: at(60) };
+    let hold = |id: &str, what: HoldOn| Hold::new(id.to_owned(), None, what, at(60));
     let holds = async || {
         let mut holds = again(|| stores.controls.holds()).await;
         holds.sort_by(|a, b| a.id.cmp(&b.id));

@@ -241,6 +241,10 @@ impl Ledger for Shim {
         self.whole(self.inner.ledger.overdue(now, limit)).await
     }
 
+    async fn held(&self, hold: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.whole(self.inner.ledger.held(hold, limit)).await
+    }
+
     async fn waiting(&self, tenant: Option<&Tenant>) -> Result<Vec<WaitingGroup>, StoreError> {
         self.whole(self.inner.ledger.waiting(tenant)).await
     }

@@ -127,6 +127,16 @@ impl Ledger for Hand {
         Ok(rows)
     }
 
+    async fn held(&self, hold: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let held: Vec<Row> = {
+            let kept = self.world.kept();
+            let under = kept.rows.values().filter(|row| row.hold.as_deref() == Some(hold));
+            under.take(limit).cloned().collect()
+        };
+        self.edge().await?;
+        Ok(held)
+    }
+
     async fn waiting(&self, _: Option<&Tenant>) -> Result<Vec<WaitingGroup>, StoreError> {
         Ok(Vec::new())
     }

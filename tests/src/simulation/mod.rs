@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use posthaste_mail::{Address, JobId, Lane, MessageId, ReversePath, Tenant};
 use posthaste_pipeline::row::{Content, Facts, Guarantee, HeaderCharset, Promise, Realm, Row};
-use posthaste_pipeline::stores::{Acceptance, Controls, Hold, HoldOn};
+use posthaste_pipeline::stores::{Acceptance, Hold, HoldAction, HoldOn};
 
 use process::Stage;
 use store::{Fate, Faults, Hand, World};
@@ -118,16 +118,23 @@ async fn at_once(
         return;
     }
     let what = HoldOn::Message(id);
-    world.kept().holds.push(Hold { id: "short".to_owned(), tenant: None, what, until: world.now() });
+    world.kept().holds.push(Hold::new("short".to_owned(), None, what, world.now()));
     tokio::time::sleep(world.dice.millis(0, 3000)).await;
-    let calm = Hand { world: world.clone(), fate: Fate::new() };
-    calm.remove_hold("short").await.unwrap();
+    release_first(world);
+}
+
+/// Releases the hold that is oldest; recalls stay.
+fn release_first(world: &World) -> bool {
+    let now = world.now();
+    let mut kept = world.kept();
+    let held = |hold: &&mut Hold| hold.released.is_none() && hold.action == HoldAction::Hold;
+    let oldest = kept.holds.iter_mut().find(held);
+    oldest.map(|hold| hold.released = Some(now)).is_some()
 }
 
 /// Callers for some hours: one in three messages is cancelled, one in four tried again, holds come and go.
 async fn trouble(stage: &Arc<Stage>, accepted: &[Acceptance], tasks: &mut tokio::task::JoinSet<()>) {
     let world = &stage.world;
-    let calm = Hand { world: world.clone(), fate: Fate::new() };
     for round in 0..12 {
         tokio::time::sleep(world.dice.seconds(60, 1500)).await;
         let id = world.dice.one_of(&(0..accepted.len()).collect::<Vec<_>>());
@@ -146,25 +153,20 @@ async fn trouble(stage: &Arc<Stage>, accepted: &[Acceptance], tasks: &mut tokio:
                 );
             }
             3 => {
-                let hold = Hold {
-                    id: format!("hold-{round}"),
-                    tenant: None,
-                    what: HoldOn::Message(id),
-                    until: world.now(),
-                };
-                world.kept().holds.push(hold);
+                let hold = Hold::new(format!("hold-{round}"), None, HoldOn::Message(id), world.now());
+                let action = if world.dice.hits(2500) { HoldAction::Cancel } else { HoldAction::Hold };
+                world.kept().holds.push(Hold { action, ..hold });
             }
             _ => {
-                let oldest = world.kept().holds.first().map(|hold| hold.id.clone());
-                if let Some(oldest) = oldest {
-                    calm.remove_hold(&oldest).await.unwrap();
-                }
+                // While others park under it.
+                release_first(&world);
             }
         }
     }
     loop {
-        let Some(hold) = world.kept().holds.first().map(|hold| hold.id.clone()) else { break };
-        calm.remove_hold(&hold).await.unwrap();
+        if !release_first(&world) {
+            break;
+        }
     }
 }
 

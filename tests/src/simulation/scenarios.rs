@@ -83,7 +83,7 @@ impl Calm {
 fn a_hold_released_while_it_parks_a_row_does_not_leave_it_behind() {
     tell("good@x.example", |calm| async move {
         let what = HoldOn::Message(calm.row.key.message.clone());
-        let hold = Hold { id: "h".to_owned(), tenant: None, what, until: calm.world.now() };
+        let hold = Hold::new("h".to_owned(), None, what, calm.world.now());
         calm.world.kept().holds.push(hold);
         // Another message's claim has read the hold; then it is released, and only then comes this row's job.
         let mut elsewhere = calm.row.job(JobId::derived(&[b"elsewhere"]));
@@ -102,7 +102,7 @@ fn a_hold_released_while_it_parks_a_row_does_not_leave_it_behind() {
 fn a_job_that_died_after_parking_its_row_reads_the_hold_again() {
     tell("good@x.example", |calm| async move {
         let what = HoldOn::Message(calm.row.key.message.clone());
-        let hold = Hold { id: "h".to_owned(), tenant: None, what, until: calm.world.now() };
+        let hold = Hold::new("h".to_owned(), None, what, calm.world.now());
         calm.world.kept().holds.push(hold);
         assert_eq!(calm.ends(&calm.job("j1")).await, Disposition::Done);
         assert_eq!(calm.jobs(), []);

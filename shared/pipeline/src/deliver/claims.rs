@@ -4,18 +4,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use posthaste_mail::Timestamp;
+use posthaste_mail::{JobId, Timestamp};
 
 use super::hold::holding;
 use super::{Disposition, Inner};
 use crate::ambient::Ambient;
 use crate::effect::{Effect, Step, Suppression};
 use crate::machine::{
-    Barred, Claim, LEASE, Pace, Situation, Told, claim, follow, park, settle, settle_late, told_of,
+    Barred, CancelStep, Claim, LEASE, Pace, Situation, Told, cancel, claim, follow, park, settle,
+    settle_late, told_of,
 };
 use crate::meter::{Happened, Tale};
 use crate::row::{Dot, Job, Row, RowKey, State, Ticket};
-use crate::stores::{Applied, Hold, StoreError, Stores, obeys};
+use crate::stores::{Applied, Hold, HoldAction, StoreError, Stores, obeys};
 
 /// A hold works within this time of being made, and is forgotten within it after its release.
 const HOLDS_AGE_MAX: Duration = Duration::from_secs(2);
@@ -116,6 +117,13 @@ impl Claims {
         let (mut decided, mut replays) = (Vec::new(), Vec::new());
         for ((at, row), barred) in open.iter().zip(&rows).zip(&barred) {
             let hold = row.as_ref().and_then(|row| holding(&holds, row));
+            if let Some(step) =
+                hold.zip(row.as_ref()).and_then(|(hold, row)| recalled(hold, row, &jobs[*at], now, fresh()))
+            {
+                decided.push((*at, Decided::Over(step)));
+                continue;
+            }
+            let hold = hold.map(|hold| hold.id.as_str());
             let mut situation = Situation { now, barred, hold, fresh: &mut fresh };
             match claim(row.as_ref(), &jobs[*at], &mut situation) {
                 Claim::Run(step) => decided.push((*at, Decided::Run(step))),
@@ -145,7 +153,7 @@ impl Claims {
         if decided.is_empty() {
             return Ok(());
         }
-        let mut parked = Vec::new();
+        let (mut parked, mut ended) = (Vec::new(), Vec::new());
         let (mut steps, mut whose) = (Vec::new(), Vec::new());
         for (at, decided) in decided {
             let (step, row) = match decided {
@@ -153,7 +161,10 @@ impl Claims {
                     let row = step.row.clone();
                     (step, Some(Box::new(row)))
                 }
-                Decided::Over(step) => (step, None),
+                Decided::Over(step) => {
+                    ended.extend(step.row.is_untold().then(|| step.row.clone()));
+                    (step, None)
+                }
                 Decided::Held(step) => {
                     parked.push((at, step.row.clone()));
                     (step, None)
@@ -173,6 +184,10 @@ impl Claims {
                 (Applied::Yes, Some(row)) => Some(Claimed::Mine(row)),
                 (Applied::Yes, None) => Some(Claimed::Over(Disposition::Done)),
             };
+        }
+        for step in ended.iter().filter_map(told_of) {
+            // Where this is stale somebody has taken it over.
+            self.stores.ledger.apply(vec![step]).await?;
         }
         for (at, row) in parked {
             if claimed[at].is_some() {
@@ -210,7 +225,7 @@ impl Claims {
     /// A hold that was released between being read and parking a row has not released that row: its job is sent.
     async fn look_again(&self, row: &Row) -> Result<(), StoreError> {
         let Some(hold) = row.hold.as_ref().filter(|_| row.state == State::Waiting) else { return Ok(()) };
-        if self.holds_now().await?.iter().any(|there| there.id == *hold) {
+        if self.holds_now().await?.iter().any(|there| there.id == *hold && there.released.is_none()) {
             return Ok(());
         }
         // When it comes nobody remembers the hold any more.
@@ -340,6 +355,11 @@ impl Claims {
         Ok(false)
     }
 
+    /// Whether a row that is being sent is under a hold by now.
+    pub(super) async fn is_held(&self, row: &Row) -> Result<bool, StoreError> {
+        Ok(holding(&self.holds().await?, row).is_some())
+    }
+
     /// The holds, read at most every [`HOLDS_AGE_MAX`].
     async fn holds(&self) -> Result<Arc<Vec<Hold>>, StoreError> {
         let now = self.ambient.now();
@@ -360,6 +380,18 @@ impl Claims {
         let holds = Arc::new(self.stores.controls.holds().await?);
         *self.holds.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, holds.clone()));
         Ok(holds)
+    }
+}
+
+/// The step that cancels a row under a recall; none where it is no recall, or the row is not the job's to end.
+fn recalled(hold: &Hold, row: &Row, job: &Job, now: Timestamp, fresh: JobId) -> Option<Step> {
+    let is_recall = hold.action == HoldAction::Cancel && matches!(row.state, State::Queued | State::Waiting);
+    if !is_recall || job.seq != row.seq || row.is_told_by(&job.id) || now >= row.expires {
+        return None;
+    }
+    match cancel(row, now, fresh) {
+        CancelStep::Now(step) => Some(step),
+        CancelStep::Asked(_) | CancelStep::TooLate => None,
     }
 }
 

@@ -1,14 +1,18 @@
 //! Which hold a row is under. Pure but for reading the list.
 
 use crate::row::Row;
-use crate::stores::{Hold, HoldOn};
+use crate::stores::{Hold, HoldAction, HoldOn};
 
-/// The first hold that matches a row.
-pub fn holding<'a>(holds: &'a [Hold], row: &Row) -> Option<&'a str> {
-    holds.iter().find(|hold| matches(hold, row)).map(|hold| hold.id.as_str())
+/// The hold that a row is under: of several a recall first.
+pub fn holding<'a>(holds: &'a [Hold], row: &Row) -> Option<&'a Hold> {
+    let mut there = holds.iter().filter(|hold| hold.released.is_none() && matches(hold, row));
+    let first = there.next()?;
+    let recall = |hold: &&Hold| hold.action == HoldAction::Cancel;
+    Some(Some(first).filter(recall).or_else(|| there.find(recall)).unwrap_or(first))
 }
 
-fn matches(hold: &Hold, row: &Row) -> bool {
+/// Whether a hold is about a row.
+pub fn matches(hold: &Hold, row: &Row) -> bool {
     if row.facts.accepted_at > hold.until || hold.tenant.as_ref().is_some_and(|tenant| *tenant != row.tenant)
     {
         return false;

@@ -202,6 +202,12 @@ impl Inner {
     /// Just before the message's octets: the row is still ours, and `at-most-once` has written that the dot is near.
     async fn before_dot(&self, row: &Mutex<Row>, job: &Job, guarantee: Guarantee) -> Proceed {
         let mut row = row.lock().await;
+        match self.claims.is_held(&row).await {
+            Ok(false) => {}
+            // The job comes again, and finds the hold.
+            Ok(true) => return Proceed::Withhold,
+            Err(error) => tracing::warn!(%error, "holds could not be read before the message's octets"),
+        }
         let lease_holds = row.lease.since(self.ambient.now()) > Duration::from_secs(5);
         let dot = match guarantee {
             Guarantee::AtLeastOnce if lease_holds => return Proceed::Send,

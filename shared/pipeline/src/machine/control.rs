@@ -88,6 +88,19 @@ pub enum Retry {
     Nothing,
 }
 
+/// The step that sends a row on its way again which was parked under a hold; none where it is not.
+pub fn release(row: &Row, hold: &str, now: Timestamp, fresh: JobId) -> Option<Step> {
+    if row.state != State::Waiting || row.hold.as_deref() != Some(hold) {
+        return None;
+    }
+    let mut next = row.clone();
+    next.hold = None;
+    next.seq += 1;
+    next.wait_until(row.due.max(now), now);
+    let job = (next.promise == Promise::Job).then(|| Effect::Job(next.job(fresh)));
+    Some(next.step(job.into_iter().collect()))
+}
+
 /// Why there is no other try now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RetryRefused {

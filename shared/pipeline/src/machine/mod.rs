@@ -25,7 +25,7 @@ use crate::row::{Cancel, Dot, Job, Promise, Row, State, Track};
 pub use accept::{Plan, plan};
 pub use claim::{Barred, Claim, Situation, claim, park};
 pub use clock::{Overdue, overdue};
-pub use control::{CancelStep, Retry, RetryRefused, cancel, cancel_absent, retry_now, told_of};
+pub use control::{CancelStep, Retry, RetryRefused, cancel, cancel_absent, release, retry_now, told_of};
 pub use effects::follow;
 pub use settle::{Certainty, Pace, Told, settle, settle_late};
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use allowed::{Allowed, Gate};
 pub use change::{Change, ChangeKind};
 pub use operator::Order;
-pub use react::{Reacted, Signal, SignalOf};
+pub use react::{Reacted, Signal, SignalOf, rate as rate_shown};
 pub use reaction::{Effect, Reaction};
 
 /// Changes remembered, the latest last.

@@ -454,9 +454,11 @@ fn grown(speed: Speed, top: f64, now: Timestamp) -> Option<Speed> {
     (now.since(speed.since) >= every).then_some(Speed { a_second: a_second.min(top), since: now, ..speed })
 }
 
-/// A rate as it is shown: `2.5/s`, `30/m`.
-fn rate(a_second: f64) -> String {
-    if a_second >= 1.0 {
+/// A rate as it is shown: `2.5/s`, `30/m`, `unlimited`.
+pub fn rate(a_second: f64) -> String {
+    if a_second.is_infinite() {
+        "unlimited".to_owned()
+    } else if a_second >= 1.0 {
         format!("{}/s", (a_second * 10.0).round() / 10.0)
     } else {
         format!("{}/m", (a_second * 600.0).round() / 10.0)

@@ -126,6 +126,31 @@ pub(super) struct Answer<'a> {
 }
 
 impl Reaction {
+    /// Whether it names nothing of an answer.
+    pub(crate) fn is_open(&self) -> bool {
+        self.category.is_empty()
+            && self.scope.is_empty()
+            && self.rule.is_empty()
+            && self.code.is_empty()
+            && self.text.is_empty()
+            && self.stage.is_empty()
+            && self.site.is_empty()
+    }
+
+    /// Whether it takes every answer that another one does.
+    pub(crate) fn fits_the_same(&self, other: &Self) -> bool {
+        fn wider<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+            one.is_empty() || (!other.is_empty() && other.iter().all(|value| one.contains(value)))
+        }
+        wider(&self.category, &other.category)
+            && wider(&self.scope, &other.scope)
+            && wider(&self.rule, &other.rule)
+            && wider(&self.code, &other.code)
+            && wider(&self.stage, &other.stage)
+            && wider(&self.site, &other.site)
+            && wider(&self.text, &other.text)
+    }
+
     /// Whether an answer is one it is about.
     pub(super) fn fits(&self, answer: &Answer<'_>) -> bool {
         fn any<T: PartialEq>(list: &[T], value: &T) -> bool {

@@ -10,6 +10,7 @@ mod failure;
 mod host;
 mod log;
 mod screen;
+mod simulate;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ mod queue;
 mod retry;
 mod select;
 mod send;
+mod simulate;
 mod site;
 mod suppress;
 mod tail;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Dlq(dlq::Args),
     /// Check a policy file, or ask what it means for a domain
     Policy(policy::Args),
+    /// What a policy would do with a day's mail, on a virtual clock
+    Simulate(simulate::Args),
     /// Verdicts of SMTP replies, read from stdin one a line
     Classify(classify::Args),
     /// What inbound reports say: bounces, complaints, DMARC aggregates, TLS reports
@@ -77,6 +80,7 @@ impl Command {
             Self::ApiKey(args) => wait_for(api_key::run(args)),
             Self::Dlq(args) => wait_for(dlq::run(args)),
             Self::Policy(args) => policy::run(args),
+            Self::Simulate(args) => simulate::run(args),
             Self::Classify(args) => classify::run(args),
             Self::ParseReport(args) => parse_report::run(args),
         }

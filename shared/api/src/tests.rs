@@ -161,7 +161,8 @@ async fn mistakes_are_problems() {
     check("GET", "/v1/sandbox/messages?to=x", &[], "", 422, Some("to")).await;
     check("GET", "/v1/sandbox/messages/x", &[], "", 404, None).await;
     check("GET", "/v1/sandbox/messages/x/raw", &[], "", 404, None).await;
-    for path in ["/nothing", "/v1", "/v1/messages/", "/v1/messages/a/b", "/v1/holds", "/v1/stats", "/u/x"] {
+    for path in ["/nothing", "/v1", "/v1/messages/", "/v1/messages/a/b", "/v1/webhooks", "/v1/stats", "/u/x"]
+    {
         check("GET", path, &[], "", 404, None).await;
     }
     check("GET", "/healthz", &[("host", "evil.example")], "", 403, None).await;

@@ -23,7 +23,7 @@ use posthaste_pipeline::row::{Content, Facts, Guarantee, HeaderCharset, Promise,
 use posthaste_pipeline::stores::{Acceptance, Hold, HoldAction, HoldOn};
 
 use process::Stage;
-use store::{Fate, Faults, Hand, World};
+use store::{Faults, World};
 
 /// Seeds of every run.
 const SEEDS: u64 = 64;

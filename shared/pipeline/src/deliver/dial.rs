@@ -9,7 +9,7 @@ use posthaste_mail::{Domain, Lane, Timestamp};
 use posthaste_policy::file::RelayHost;
 use posthaste_policy::retry::{HostTrouble, PLAINER_FOR, host_trouble, skip_for};
 use posthaste_policy::standing::Gate;
-use posthaste_policy::{Limits, Smarthost, TlsMode};
+use posthaste_policy::{Limits, Policy, SiteName, Smarthost, TlsMode};
 use posthaste_route::{AllowPrivate, MailHosts};
 use posthaste_smtp::{
     ConnectFailure, Connection, Credentials, Habits, Manner, OpenError, Peer, Session, StartTls,
@@ -69,8 +69,28 @@ pub(super) struct Wish {
 pub(super) struct Place {
     /// What is known of its pace; none in the sandbox.
     pub paced: Option<Arc<Paced>>,
-    /// What it may be given at most.
-    pub limits: Arc<Limits>,
+    terms: Arc<Terms>,
+}
+
+/// What a receiver may be given at most, and by which policy.
+struct Terms {
+    policy: Arc<Policy>,
+    limits: Arc<Limits>,
+    site: SiteName,
+    hosts: Vec<Domain>,
+    domain: Domain,
+}
+
+impl Place {
+    /// What it may be given at most under the policy in force: what stands in hand was let in under an older one.
+    pub fn limits(&self, policy: &Arc<Policy>) -> Arc<Limits> {
+        let terms = &self.terms;
+        if Arc::ptr_eq(&terms.policy, policy) {
+            return terms.limits.clone();
+        }
+        let place = posthaste_policy::Place { site: &terms.site, hosts: &terms.hosts, domain: &terms.domain };
+        Arc::new(policy.limits(&place))
+    }
 }
 
 /// One address to try.
@@ -176,7 +196,7 @@ impl Inner {
             }
             Gate::Closed { .. } | Gate::Probe | Gate::Open => {}
         }
-        match self.sit(paced, wish.lane, &allowed, &site.limits).await {
+        match self.sit(paced, wish.lane, &allowed, &site.limits(&self.ambient.policy.get())).await {
             Ok(seat) => Ok((Some(seat), messages)),
             Err(NoSeat::Later(at)) => Err(at),
             Err(NoSeat::Store(error)) => Err(self.pacer_failed(&error)),
@@ -245,7 +265,14 @@ impl Inner {
 
     /// The receiver that a way leads to.
     pub(super) fn own_place(&self, way: &Way) -> Place {
-        Place { paced: way.pace.as_ref().map(|key| self.paces.of(key)), limits: way.limits.clone() }
+        let terms = Terms {
+            policy: way.policy.clone(),
+            limits: way.limits.clone(),
+            site: way.site.clone(),
+            hosts: way.hosts.clone(),
+            domain: way.domain.clone(),
+        };
+        Place { paced: way.pace.as_ref().map(|key| self.paces.of(key)), terms: Arc::new(terms) }
     }
 
     /// Limits count at the host about to be connected to: a set that mixes receivers gains nothing.
@@ -256,8 +283,10 @@ impl Inner {
                 let hosts = std::slice::from_ref(host);
                 let place = posthaste_policy::Place { site: &site, hosts, domain: &way.domain };
                 let limits = Arc::new(wired.policy.limits(&place));
-                let key = PaceKey { site, ..own.clone() };
-                Place { paced: Some(self.paces.of(&key)), limits }
+                let key = PaceKey { site: site.clone(), ..own.clone() };
+                let (policy, domain) = (wired.policy.clone(), way.domain.clone());
+                let terms = Terms { policy, limits, site, hosts: hosts.to_vec(), domain };
+                Place { paced: Some(self.paces.of(&key)), terms: Arc::new(terms) }
             }
             _ => self.own_place(way),
         }

@@ -20,6 +20,11 @@ use crate::stores::StoreError;
 /// All seats of a site are taken: nobody here asks again within this time, stretched by up to as much again.
 pub(super) const FULL_FOR: Duration = Duration::from_millis(700);
 
+/// A connection that may be opened within this is waited for, a few times.
+const SOON: Duration = Duration::from_secs(2);
+/// See [`SOON`].
+const SOON_MAX: u32 = 4;
+
 /// One connection's lease.
 pub(super) struct SeatHeld {
     pub paced: Arc<Paced>,
@@ -75,7 +80,7 @@ impl Inner {
             urgency,
             now: Micros::at(now),
         };
-        match self.paces.pacer().sit(&paced.key, &ask).await.map_err(NoSeat::Store)? {
+        match self.ask_for_seat(paced, ask.clone()).await.map_err(NoSeat::Store)? {
             Seat::Taken(until) => {
                 let held = Arc::new(SeatHeld {
                     paced: paced.clone(),
@@ -94,6 +99,20 @@ impl Inner {
                 Err(NoSeat::Later(until))
             }
         }
+    }
+
+    /// Asks, and once more where a connection was opened a moment ago and the next may be in another.
+    async fn ask_for_seat(&self, paced: &Paced, mut ask: SeatAsk) -> Result<Seat, StoreError> {
+        for _ in 0..SOON_MAX {
+            match self.paces.pacer().sit(&paced.key, &ask).await? {
+                Seat::TooSoon(at) if at.up().since(self.ambient.now()) <= SOON => {
+                    tokio::time::sleep_until(self.instant(at.up())).await;
+                    ask.now = Micros::at(self.ambient.now());
+                }
+                answer => return Ok(answer),
+            }
+        }
+        Ok(Seat::TooSoon(ask.now.plus(ask.opening_us)))
     }
 
     /// Gives a connection's lease back.

@@ -102,7 +102,7 @@ impl Inner {
             now: self.ambient.now(),
         };
         let told = async {
-            let changes = self.paces.tell(paced, &site.limits, &wired.policy, &signal).await?;
+            let changes = self.paces.tell(paced, &site.limits(&wired.policy), &wired.policy, &signal).await?;
             if changes.is_empty() { Ok(()) } else { self.announce(job, &paced.key, changes).await }
         };
         if let Err(error) = told.await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use posthaste_mail::{Domain, Timestamp};
 use posthaste_policy::pacing::Micros;
-use posthaste_policy::pacing::line::{FORGOTTEN_AFTER, Line, line_wait, share};
+use posthaste_policy::pacing::line::{BELIEVED, FORGOTTEN_AFTER, Line, NEAR, turn_in};
 use posthaste_policy::rate::Period;
 use posthaste_policy::standing::{Allowed, Gate};
 use posthaste_policy::{Given, Limits, Rate};
@@ -23,12 +23,8 @@ use crate::pacer::{LineKey, View};
 use crate::row::{Job, Ticket, Track};
 use crate::stores::StoreError;
 
-/// A place in line that comes sooner than this is waited for here, with the others that are in hand.
-const NEAR: Duration = Duration::from_secs(10);
-/// No wait in line is believed for longer: by then the rate is another.
-const BELIEVED: Duration = Duration::from_secs(3_600);
-/// Jobs that come back when a receiver opens do so over this time.
-const SPREAD: Duration = Duration::from_secs(2);
+/// Jobs that come back when a receiver opens, or has a connection to give, do so over this time.
+const SPREAD: Duration = Duration::from_secs(1);
 /// How long a job waits for a pacer that is down.
 const PACER_OUTAGE_WAIT: Duration = Duration::from_secs(5);
 
@@ -46,7 +42,7 @@ impl Inner {
     /// What may be sent at a place now; if that cannot be known, when to ask again.
     pub(super) async fn allowed(&self, site: &Place, sender: Option<&Domain>) -> Result<Allowed, Timestamp> {
         let Some(paced) = &site.paced else { return Ok(sandbox_allows()) };
-        let allowed = self.paces.allowed(paced, &site.limits, sender).await;
+        let allowed = self.paces.allowed(paced, &site.limits(&self.ambient.policy.get()), sender).await;
         allowed.map_err(|error| self.pacer_failed(&error))
     }
 
@@ -97,9 +93,15 @@ impl Inner {
         match self.place_in_line(job, way, &paced).await {
             Ok((ticket, wait)) => {
                 let now = self.ambient.now();
-                let turn = if wait.is_zero() { trunk.slot(now) } else { now.plus(wait.min(BELIEVED)) };
                 let spread = SPREAD.mul_f64(self.ambient.chance.unit());
-                let due = if least > now { turn.max(least.plus(spread)) } else { turn };
+                let due = if wait > NEAR {
+                    now.plus(wait.min(BELIEVED)).max(least)
+                } else if least > now {
+                    // Its turn has come, and there was no connection for it, or no leave.
+                    least.plus(spread)
+                } else {
+                    trunk.slot(now)
+                };
                 self.come_back(job, ticket, due.min(job.expires)).await
             }
             Err(error) => Disposition::KeepUntil(self.pacer_failed(&error).min(job.expires)),
@@ -176,17 +178,18 @@ impl Inner {
             return Ok(());
         }
         let sender = work.job.sender.as_ref();
+        let site_limits = site.limits(&self.ambient.policy.get());
         let allowed = self.allowed(site, sender).await?;
         if allowed.sender_a_second < allowed.a_second
             && let Some(sender) = sender
         {
             let key = crate::pacer::PaceKey { sender: Some(sender.clone()), ..paced.key.clone() };
-            let limits = beneath(&site.limits, allowed.sender_a_second);
+            let limits = beneath(&site_limits, allowed.sender_a_second);
             let apart = self.paces.of(&key);
             let wish = Wish { lane: work.job.lane, recipients, more: 0, limits: &limits, sender: None };
             self.spend(&apart, &wish).await?;
         }
-        let wish = Wish { lane: work.job.lane, recipients, more: trunk_waits, limits: &site.limits, sender };
+        let wish = Wish { lane: work.job.lane, recipients, more: trunk_waits, limits: &site_limits, sender };
         self.spend(paced, &wish).await
     }
 
@@ -233,17 +236,13 @@ fn line_of<'a>(job: &Job, view: &'a View) -> Option<&'a Line> {
 
 /// How long a job waits behind those who were told to wait before it; none where nobody was.
 fn in_line(job: &Job, view: &View, paced: &Paced, allowed: &Allowed) -> Option<Duration> {
-    let line = line_of(job, view)?;
-    let ahead = match known_ticket(job, paced) {
-        Some(ticket) => line.ahead_of(ticket.place),
-        None => line.waiting(),
-    };
     let others = view
         .lines
         .iter()
         .filter(|(lane, tenant, line)| line.waiting() > 0 && (*lane != job.lane || *tenant != job.tenant))
         .map(|(lane, _, _)| *lane);
-    Some(line_wait(ahead, allowed.a_second.min(allowed.sender_a_second), share(job.lane, others)))
+    let ticket = known_ticket(job, paced).map(|ticket| ticket.place);
+    turn_in(line_of(job, view), ticket, job.lane, others, allowed.a_second.min(allowed.sender_a_second))
 }
 
 /// The limits of a sending domain that is treated apart: its own rate, from the first message.

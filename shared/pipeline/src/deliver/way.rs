@@ -51,6 +51,10 @@ pub(super) struct Way {
     pub to: To,
     /// The recipient domain it was found for.
     pub domain: Domain,
+    /// The hosts by which limits are found.
+    pub hosts: Vec<Domain>,
+    /// The policy it was found under.
+    pub policy: Arc<Policy>,
     /// What the site may be given at most.
     pub limits: Arc<Limits>,
     /// What is counted together there; none in the sandbox, where nothing is paced.
@@ -128,10 +132,11 @@ pub(super) async fn find(
     let trunk = format!("mx {} {tls} {whose} {from} {}", pace.egress.as_str(), sorted.join(","));
     let (egress, domain) = (pace.egress.clone(), domain.clone());
     let limits = Arc::new(limits);
-    Ok(Way { trunk, site, egress, to: To::Mx(route), domain, limits, pace: Some(pace), tls })
+    let (hosts, policy) = (names, policy.clone());
+    Ok(Way { trunk, site, egress, to: To::Mx(route), domain, hosts, policy, limits, pace: Some(pace), tls })
 }
 
-fn smarthost_way(policy: &Policy, smarthost: &Smarthost, domain: &Domain, job: &Job) -> Way {
+fn smarthost_way(policy: &Arc<Policy>, smarthost: &Smarthost, domain: &Domain, job: &Job) -> Way {
     let site = smarthost.site();
     let limits = policy.limits(&Place { site: &site, hosts: &[], domain });
     let pace = pace_key(&limits, &site, job.sender.as_ref());
@@ -139,11 +144,12 @@ fn smarthost_way(policy: &Policy, smarthost: &Smarthost, domain: &Domain, job: &
     let from = pace.sender.as_ref().map_or("", Domain::as_str);
     let trunk = format!("smarthost {} {tls} {from} {site}", pace.egress.as_str());
     let (egress, domain, limits) = (pace.egress.clone(), domain.clone(), Arc::new(limits));
-    Way { trunk, site, egress, to: To::Smarthost(smarthost.clone()), domain, limits, pace: Some(pace), tls }
+    let (to, hosts, policy) = (To::Smarthost(smarthost.clone()), Vec::new(), policy.clone());
+    Way { trunk, site, egress, to, domain, hosts, policy, limits, pace: Some(pace), tls }
 }
 
 fn sandbox_way(
-    policy: &Policy,
+    policy: &Arc<Policy>,
     sandbox: Option<&dyn SandboxWays>,
     domain: &Domain,
     job: &Job,
@@ -172,5 +178,6 @@ fn sandbox_way(
     let tls = job.tls.unwrap_or(TlsMode::Opportunistic);
     let trunk = format!("sandbox {tls} {domain}");
     let limits = Arc::new(policy.limits(&Place { site: &site, hosts: &[], domain }));
-    Ok(Way { trunk, site, egress, to: To::Sandbox(hosts), domain: domain.clone(), limits, pace: None, tls })
+    let (to, domain, policy) = (To::Sandbox(hosts), domain.clone(), policy.clone());
+    Ok(Way { trunk, site, egress, to, domain, hosts: Vec::new(), policy, limits, pace: None, tls })
 }

@@ -18,6 +18,10 @@ use super::way::Way;
 use super::wired::Wired;
 use super::{Disposition, Inner};
 
+/// Where all connections there may be are taken, an idle one waits so long for a job: long enough for one that was told
+/// to come back, short enough for whoever has none.
+const FULL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Works until the trunk is empty.
 pub(super) async fn work(inner: Arc<Inner>, trunk: Arc<Trunk>) {
     let mut line: Option<Line> = None;
@@ -80,8 +84,9 @@ impl Inner {
         let Some(paced) = &site.paced else { return idle };
         match self.paces.view(paced).await {
             Ok(view) => {
-                let allowed = view.standing.allowed(&site.limits, None, self.ambient.now());
-                if view.seats >= allowed.connections { Duration::ZERO } else { idle }
+                let allowed =
+                    view.standing.allowed(&site.limits(&self.ambient.policy.get()), None, self.ambient.now());
+                if view.seats >= allowed.connections { FULL_PATIENCE.min(idle) } else { idle }
             }
             Err(_) => Duration::ZERO,
         }

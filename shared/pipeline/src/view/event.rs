@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::message::AttemptView;
 use super::{rfc3339, rfc3339_if};
-use crate::effect::{Event, EventKind};
+use crate::effect::{Event, EventKind, SiteChange};
 
 /// One event, as in the feed and, without its cursor, on the bus.
 #[derive(Debug, Clone, Serialize)]
@@ -39,6 +39,9 @@ pub struct EventView<'a> {
     /// When it is tried next, for a deferral.
     #[serde(serialize_with = "rfc3339_if", skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
+    /// What changed at the receiver, for its own events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<&'a SiteChange>,
 }
 
 impl<'a> EventView<'a> {
@@ -56,6 +59,7 @@ impl<'a> EventView<'a> {
             at: event.at,
             attempt: event.attempt.as_ref().map(AttemptView::of),
             next_attempt_at: event.next_attempt_at,
+            site: event.site.as_ref(),
         }
     }
 }

@@ -71,6 +71,25 @@ pub fn share(lane: Lane, others: impl Iterator<Item = Lane>) -> f64 {
     own as f64 / all as f64
 }
 
+/// A place in line that comes sooner than this is waited for in hand.
+pub const NEAR: Duration = Duration::from_secs(10);
+/// No wait in line is believed for longer: by then the rate is another.
+pub const BELIEVED: Duration = Duration::from_secs(3_600);
+
+/// How long whoever has this ticket waits in a line, or whoever has none and would stand at its end; none where there is
+/// no line. `others` are the lanes of the other lines in which somebody waits.
+pub fn turn_in(
+    line: Option<&Line>,
+    ticket: Option<u64>,
+    lane: Lane,
+    others: impl Iterator<Item = Lane>,
+    a_second: f64,
+) -> Option<Duration> {
+    let line = line?;
+    let ahead = ticket.map_or(line.waiting(), |ticket| line.ahead_of(ticket));
+    Some(line_wait(ahead, a_second, share(lane, others)))
+}
+
 /// How long a place in line waits: the recipients ahead over the line's share (0 to 1) of so many a second.
 pub fn line_wait(places_ahead: u64, a_second: f64, share: f64) -> Duration {
     let a_second = a_second * share.clamp(0.0, 1.0);

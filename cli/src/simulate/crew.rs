@@ -9,7 +9,7 @@ use posthaste_policy::pacing::book::{TokenAsk, Tokens, makes_room};
 use posthaste_policy::pacing::line::{BELIEVED, NEAR, turn_in};
 use posthaste_policy::pacing::seats::{Seat, SeatAsk, Urgency};
 use posthaste_policy::pacing::{
-    HEADROOM, Micros, Pace, Purse, REACH_BULK, REACH_TRANSACTIONAL, chunk, interval_us,
+    HEADROOM, Micros, Pace, Purse, REACH_BULK, REACH_TRANSACTIONAL, chunk, interval_us, spendable,
 };
 use posthaste_policy::retry::{Age, End, Next, next};
 use posthaste_policy::standing::{Allowed, Gate, Signal, SignalOf, Standing};
@@ -410,7 +410,15 @@ impl World {
             return Leave::At(real(at));
         }
         let waiting = if nth == 0 { crew.urgent.len() } else { crew.bulk.len() };
-        let more = u32::try_from(waiting).unwrap_or(u32::MAX).max(1);
+        // No more than can be spent in time: what a connection is too slow for, or closes before, would be void.
+        let most = self.receivers[usize::from(receiver)].is.messages_per_connection.unwrap_or(u32::MAX);
+        let most = most.min(allowed.messages_per_connection);
+        let latency = micros(self.receivers[usize::from(receiver)].is.latency).max(1);
+        let crew = &mut self.crews[usize::from(worker)][usize::from(receiver)];
+        let lines = u32::try_from(crew.lines.len()).unwrap_or(1).max(1);
+        let left: u32 = crew.lines.iter().map(|line| most.saturating_sub(line.sent)).sum();
+        let spendable = spendable(lines, left, latency, pace.interval_us);
+        let more = u32::try_from(waiting).unwrap_or(u32::MAX).min(spendable).max(1);
         let epoch = crew.standing.as_ref().map_or(0, |(_, standing)| standing.epoch);
         let ask = TokenAsk { tokens: chunk(pace.interval_us).min(more), pace, epoch, now: clock };
         self.requests.paced();

@@ -214,7 +214,7 @@ impl Paces {
                     known.room_until = now.plus(posthaste_policy::pacing::book::WANTED_FOR);
                 }
                 // An answer that took so long that its tokens passed meanwhile: ask again a little later.
-                at.map(Some).ok_or_else(|| Refused::Later(now))
+                at.map(Some).ok_or(Refused::Later(now))
             }
             Tokens::Later(at) => Err(Refused::Later(at.up())),
             Tokens::Stale => Ok(None),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use posthaste_mail::{Lane, Timestamp};
-use posthaste_policy::pacing::HEADROOM;
+use posthaste_policy::pacing::{HEADROOM, spendable};
 use posthaste_policy::standing::Allowed;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -174,6 +174,16 @@ impl Trunk {
             Lane::Bulk => state.bulk.len(),
         };
         u32::try_from(waiting).unwrap_or(u32::MAX)
+    }
+
+    /// Jobs of a lane that wait here and can be sent in a row over connections that carry `left` messages more each.
+    pub fn spendable(&self, lane: Lane, left: u32) -> u32 {
+        let waiting = self.waiting(lane);
+        let state = locked(&self.state);
+        let workers = state.workers.max(1);
+        let service_us = i64::try_from(state.service.as_micros()).unwrap_or(i64::MAX);
+        let interval_us = (1e6 / state.a_second.max(1e-6)) as i64;
+        waiting.min(spendable(workers, workers.saturating_mul(left), service_us, interval_us))
     }
 
     /// Whether a message costs a connection so long that others should not wait behind it.

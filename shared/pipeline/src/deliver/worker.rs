@@ -137,9 +137,10 @@ impl Inner {
         line: Line,
     ) -> Option<Line> {
         let site = line.site.clone();
+        let left = line.messages_max.saturating_sub(line.messages + 1);
         let mut line = Some(line);
         if let Some(first) = batch.first()
-            && let Err(later) = self.ask_leave(&site, first, trunk).await
+            && let Err(later) = self.ask_leave(&site, first, trunk, left).await
         {
             let way = first.way.clone();
             for work in batch {
@@ -162,7 +163,7 @@ impl Inner {
             if nth > 0 {
                 // The first one's leave was asked before its claim; these hold their rows while they wait, which
                 // is short: only fast sites have several claimed at once.
-                while let Err(later) = self.ask_leave(&site, &work, trunk).await {
+                while let Err(later) = self.ask_leave(&site, &work, trunk, left).await {
                     tokio::time::sleep_until(self.instant(later)).await;
                 }
             }
@@ -188,10 +189,10 @@ impl Inner {
         line
     }
 
-    async fn ask_leave(&self, site: &Place, work: &Work, trunk: &Trunk) -> Result<(), Timestamp> {
+    async fn ask_leave(&self, site: &Place, work: &Work, trunk: &Trunk, left: u32) -> Result<(), Timestamp> {
         let recipients = u32::from(work.job.recipients);
         let allowed = self.allowed(site, None).await?;
         let at_once = recipients.min(allowed.recipients_per_message).max(1);
-        self.leave(site, work, trunk.waiting(work.job.lane), at_once).await
+        self.leave(site, work, trunk.spendable(work.job.lane, left), at_once).await
     }
 }

@@ -1,28 +1,22 @@
 //! One worker at one receiver: what it has in hand, its connections and tokens. It asks and waits as deliveries do.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use posthaste_mail::{Lane, Stage, Timestamp};
 use posthaste_policy::Verdict;
 use posthaste_policy::pacing::book::{TokenAsk, Tokens, makes_room};
-use posthaste_policy::pacing::line::{BELIEVED, NEAR, turn_in};
 use posthaste_policy::pacing::seats::{Seat, SeatAsk, Urgency};
 use posthaste_policy::pacing::{
-    HEADROOM, Micros, Pace, Purse, REACH_BULK, REACH_TRANSACTIONAL, chunk, interval_us, spendable,
+    Micros, Pace, Purse, REACH_BULK, REACH_TRANSACTIONAL, chunk, interval_us, spendable,
 };
-use posthaste_policy::retry::{Age, End, Next, next};
-use posthaste_policy::standing::{Allowed, Gate, Signal, SignalOf, Standing};
+use posthaste_policy::standing::{Allowed, Standing};
 
+use super::queue::HIDDEN;
 use super::receiver::{Answer, Door};
-use super::world::{BEGINNING, Event, Job, NO_TICKET, State, World, micros};
+use super::world::{BEGINNING, Event, Job, State, World, micros};
 
 /// As in delivery: a standing is read again after this …
 const VIEW_AGE_MAX: i64 = 2_000_000;
-/// … more than this is not kept in hand …
-const QUEUE_WAIT_MAX: f64 = 20.0;
-/// … longer than this a queue keeps nothing …
-const DELAY_MAX: i64 = 900_000_000;
 /// … tokens further off than this are not waited for …
 const TOKEN_WAIT_MAX: i64 = 5_000_000;
 /// … and who finds all connections taken asks again after this, and up to as much again.
@@ -31,11 +25,9 @@ const FULL_FOR: i64 = 700_000;
 const RENEWED_EVERY: i64 = 20_000_000;
 /// A connection that stays idle so long is closed where all there may be are taken.
 const IDLE_FOR: i64 = 1_000_000;
-/// A worker that died is another one after this; its jobs come again when their hiding ends.
-const HIDDEN: i64 = 90_000_000;
 
 /// One connection.
-struct Line {
+pub(super) struct Line {
     id: u32,
     who: String,
     sent: u32,
@@ -48,33 +40,31 @@ struct Line {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Crew {
-    urgent: VecDeque<Job>,
-    bulk: VecDeque<Job>,
-    lines: Vec<Line>,
+    pub(super) urgent: VecDeque<Job>,
+    pub(super) bulk: VecDeque<Job>,
+    pub(super) lines: Vec<Line>,
     purses: [Option<Purse>; 2],
     standing: Option<(i64, Standing)>,
     full_until: i64,
     room_until: i64,
-    next_line: u32,
-    slot: i64,
+    pub(super) next_line: u32,
+    pub(super) slot: i64,
+}
+
+impl Crew {
+    /// Another worker stands in its place: its connections have other names.
+    pub(super) fn forget(&mut self) {
+        *self = Self { next_line: self.next_line, ..Self::default() };
+    }
 }
 
 impl World {
-    fn lane(&self, message: u32) -> Lane {
-        self.scenario.mail[usize::from(self.messages[message as usize].mail)].lane
-    }
-
-    fn crew(&mut self, worker: u16, receiver: u16) -> &mut Crew {
+    pub(super) fn crew(&mut self, worker: u16, receiver: u16) -> &mut Crew {
         &mut self.crews[usize::from(worker)][usize::from(receiver)]
     }
 
-    /// A worker's own time.
-    fn clock(&self, worker: u16) -> Micros {
-        Micros(BEGINNING * 1_000 + self.now + self.skew[usize::from(worker)])
-    }
-
     /// What a worker takes to be allowed.
-    fn allowed(&mut self, worker: u16, receiver: u16) -> Allowed {
+    pub(super) fn allowed(&mut self, worker: u16, receiver: u16) -> Allowed {
         let now = self.now;
         let site = &self.sites[usize::from(receiver)];
         let crew = &mut self.crews[usize::from(worker)][usize::from(receiver)];
@@ -87,126 +77,6 @@ impl World {
             Some((_, standing)) => standing.allowed(&site.limits, None, at),
             None => site.standing.allowed(&site.limits, None, at),
         }
-    }
-
-    /// A job is due: somebody takes it.
-    pub(super) fn ready(&mut self, message: u32, seq: u8) {
-        let there = &self.messages[message as usize];
-        if there.state != State::Waiting || there.seq != seq {
-            return;
-        }
-        self.requests.came();
-        if self.chance.unit() < self.scenario.workers.duplicates {
-            let wait = (self.chance.unit() * 60e6) as i64;
-            self.after(wait, Event::Ready(message, seq));
-        }
-        if self.expires(message) <= self.now {
-            return self.end(message, State::Expired);
-        }
-        let receiver = self.messages[message as usize].receiver;
-        let worker = self.chance.below(self.scenario.workers.count) as u16;
-        if self.asleep_until[usize::from(worker)] > self.now {
-            // What a worker that stands still has received is shown to others when its hiding ends.
-            return self.after(HIDDEN, Event::Ready(message, seq));
-        }
-        let allowed = self.allowed(worker, receiver);
-        match allowed.gate {
-            Gate::Closed { until, .. } => {
-                let least = (until.0.saturating_sub(BEGINNING)).saturating_mul(1_000);
-                return self.wait(worker, message, &allowed, least);
-            }
-            Gate::Probe if !self.probes(receiver) => return self.wait(worker, message, &allowed, self.now),
-            Gate::Probe | Gate::Open => {}
-        }
-        let tat = self.sites[usize::from(receiver)].book.tat;
-        let is_busy = tat.is_some_and(|tat| tat > self.clock(worker));
-        if is_busy && self.in_line(message, &allowed).is_some_and(|wait| wait > NEAR) {
-            return self.wait(worker, message, &allowed, self.now);
-        }
-        let lane = self.lane(message);
-        let latency = self.receivers[usize::from(receiver)].is.latency.as_secs_f64().max(1e-3);
-        let capacity = (f64::from(allowed.connections) / latency).min(allowed.a_second * HEADROOM).max(1e-6);
-        let crew = self.crew(worker, receiver);
-        let ahead = crew.urgent.len() + if lane == Lane::Bulk { crew.bulk.len() } else { 0 };
-        if ahead as f64 / capacity > QUEUE_WAIT_MAX {
-            return self.wait(worker, message, &allowed, self.now);
-        }
-        match lane {
-            Lane::Transactional => crew.urgent.push_back((message, seq)),
-            Lane::Bulk => crew.bulk.push_back((message, seq)),
-        }
-        self.look(worker, receiver);
-    }
-
-    fn expires(&self, message: u32) -> i64 {
-        let there = &self.messages[message as usize];
-        there.accepted.saturating_add(micros(self.policy.retry(self.lane(message)).expire_after))
-    }
-
-    fn probes(&mut self, receiver: u16) -> bool {
-        let now = self.at(self.now);
-        let site = &mut self.sites[usize::from(receiver)];
-        let Some(probing) = site.standing.probing(None, now) else { return false };
-        site.standing = probing;
-        site.book.epoch = site.standing.epoch;
-        self.requests.paced();
-        true
-    }
-
-    fn in_line(&self, message: u32, allowed: &Allowed) -> Option<Duration> {
-        let there = &self.messages[message as usize];
-        let (lane, tenant) = (self.lane(message), self.tenant_of[usize::from(there.mail)]);
-        let lines = &self.sites[usize::from(there.receiver)].lines;
-        let others = lines.iter().filter(|(key, line)| line.waiting() > 0 && **key != (lane, tenant));
-        let ticket = (there.ticket != NO_TICKET).then_some(u64::from(there.ticket));
-        let others = others.map(|((lane, _), _)| *lane);
-        turn_in(lines.get(&(lane, tenant)), ticket, lane, others, allowed.a_second)
-    }
-
-    /// A job waits in line, and not less than until `least`.
-    fn wait(&mut self, worker: u16, message: u32, allowed: &Allowed, least: i64) {
-        let clock = self.clock(worker);
-        let there = &self.messages[message as usize];
-        let (lane, receiver) = (self.lane(message), there.receiver);
-        let tenant = self.tenant_of[usize::from(there.mail)];
-        if there.ticket == NO_TICKET {
-            let line = self.sites[usize::from(receiver)].lines.entry((lane, tenant)).or_default();
-            let ticket = u32::try_from(line.ticket(1, clock)).unwrap_or(NO_TICKET);
-            self.messages[message as usize].ticket = ticket;
-            self.requests.paced();
-        }
-        let wait = self.in_line(message, allowed).unwrap_or_default();
-        let now = self.now;
-        let spread = (self.chance.unit() * 1e6) as i64;
-        let turn = if wait <= NEAR && least > now {
-            // Its turn has come, and there was no connection for it.
-            least + spread
-        } else if wait <= NEAR {
-            let rate = (allowed.a_second * HEADROOM).max(1e-6);
-            let turn = ((1e6 / rate) as i64).clamp(1, DELAY_MAX);
-            let crew = self.crew(worker, receiver);
-            let first = now + 10_000_000;
-            crew.slot = if crew.slot < first || crew.slot >= now + DELAY_MAX { first } else { crew.slot };
-            crew.slot += turn;
-            crew.slot
-        } else {
-            now + micros(wait.min(BELIEVED))
-        };
-        let due = if least > now { turn.max(least + spread) } else { turn };
-        self.come_back(message, due);
-    }
-
-    fn come_back(&mut self, message: u32, due: i64) {
-        let due = due.min(self.expires(message));
-        if due - self.now > DELAY_MAX {
-            self.requests.parked()
-        } else {
-            self.requests.sent()
-        }
-        let there = &mut self.messages[message as usize];
-        there.seq = there.seq.wrapping_add(1);
-        let seq = there.seq;
-        self.after(due - self.now, Event::Ready(message, seq));
     }
 
     /// A worker does what it can with what it has in hand.
@@ -366,7 +236,7 @@ impl World {
         }
     }
 
-    fn in_hand(&mut self, worker: u16, receiver: u16) -> Vec<Job> {
+    pub(super) fn in_hand(&mut self, worker: u16, receiver: u16) -> Vec<Job> {
         let crew = self.crew(worker, receiver);
         crew.urgent.drain(..).chain(crew.bulk.drain(..)).collect()
     }
@@ -499,110 +369,6 @@ impl World {
         self.signal(worker, receiver, &verdict, stage);
         self.settle(message, &verdict);
         self.look(worker, receiver);
-    }
-
-    /// Tells a receiver's standing.
-    fn signal(&mut self, worker: u16, receiver: u16, verdict: &Verdict, stage: Stage) {
-        let now = self.at(self.now + self.skew[usize::from(worker)]);
-        let site = &mut self.sites[usize::from(receiver)];
-        let of = if verdict.action == posthaste_policy::Action::Deliver {
-            SignalOf::Delivered { recipients: 1 }
-        } else {
-            let code = if verdict.action == posthaste_policy::Action::Bounce { 550 } else { 451 };
-            SignalOf::Refused {
-                verdict,
-                stage,
-                code: Some(code).filter(|_| stage > Stage::Connect),
-                text: "as the scenario says",
-                named_wait: None,
-                messages: 1,
-                accepted: 0,
-            }
-        };
-        let (name, domain) = (site.name.clone(), site.domain.clone());
-        let signal = Signal { of, site: &name, domain: &domain, sender: None, now };
-        if let Some(reacted) = site.standing.react(&signal, &site.limits, &self.policy) {
-            site.slowed += u32::from(!reacted.changes.is_empty());
-            site.book.epoch = reacted.standing.epoch;
-            site.standing = reacted.standing;
-            self.requests.paced();
-        }
-    }
-
-    /// What becomes of a message, by the retry policy.
-    fn settle(&mut self, message: u32, verdict: &Verdict) {
-        let (now, lane) = (self.now, self.lane(message));
-        let left = Duration::from_micros((self.expires(message) - now).max(0).unsigned_abs());
-        self.leave_line(message, lane);
-        *self.categories.entry(format!("{} {}", verdict.action, verdict.category)).or_default() += 1;
-        let there = &mut self.messages[message as usize];
-        there.claimed = false;
-        match verdict.action {
-            posthaste_policy::Action::Slow => there.throttles = there.throttles.saturating_add(1),
-            _ => (there.tries, there.throttles) = (there.tries.saturating_add(1), 0),
-        }
-        let age = Age { attempts: u32::from(there.tries), throttles: u32::from(there.throttles), left };
-        let jitter = self.chance.unit();
-        match next(verdict, age, self.policy.retry(lane), jitter, None) {
-            Next::Done(End::Delivered) => self.end(message, State::Delivered),
-            Next::Done(End::Bounced) => self.end(message, State::Bounced),
-            Next::GiveUp => self.end(message, State::Expired),
-            Next::RetryIn(wait) => self.come_back(message, now + micros(wait)),
-        }
-    }
-
-    fn leave_line(&mut self, message: u32, lane: Lane) {
-        let clock = Micros(BEGINNING * 1_000 + self.now);
-        let there = &mut self.messages[message as usize];
-        if there.ticket != NO_TICKET {
-            there.ticket = NO_TICKET;
-            let tenant = self.tenant_of[usize::from(there.mail)];
-            let lines = &mut self.sites[usize::from(there.receiver)].lines;
-            if let Some(line) = lines.get_mut(&(lane, tenant)) {
-                line.serve(1, clock);
-            }
-        }
-    }
-
-    fn end(&mut self, message: u32, state: State) {
-        let lane = self.lane(message);
-        self.leave_line(message, lane);
-        let there = &mut self.messages[message as usize];
-        if there.state == State::Waiting {
-            there.state = state;
-            if state == State::Delivered {
-                self.waits_us.push(u32::try_from((self.now - there.accepted) / 1_000).unwrap_or(u32::MAX));
-            }
-            self.open -= 1;
-            self.ended_at = self.now;
-        }
-    }
-
-    pub(super) fn crash(&mut self) {
-        let worker = self.chance.below(self.scenario.workers.count) as u16;
-        for receiver in 0..self.receivers.len() as u16 {
-            let messages = self.in_hand(worker, receiver);
-            for (message, seq) in messages {
-                self.after(HIDDEN, Event::Ready(message, seq));
-            }
-            // Its connections are gone at the receiver; their leases lapse by themselves.
-            let crew = self.crew(worker, receiver);
-            let gone = u32::try_from(crew.lines.len()).unwrap_or(0);
-            let next_line = crew.next_line;
-            *crew = Crew { next_line, ..Crew::default() };
-            self.receivers[usize::from(receiver)].open -= gone;
-        }
-        if let Some(every) = self.scenario.workers.crash_every {
-            self.after(micros(every), Event::Crash);
-        }
-    }
-
-    pub(super) fn stall(&mut self) {
-        let worker = self.chance.below(self.scenario.workers.count);
-        self.asleep_until[worker] = self.now + micros(self.scenario.workers.stall_for);
-        if let Some(every) = self.scenario.workers.stall_every {
-            self.after(micros(every), Event::Stall);
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod chance;
 mod crew;
+mod outcome;
+mod queue;
 mod receiver;
 mod report;
 mod requests;

@@ -159,12 +159,12 @@ async fn trouble(stage: &Arc<Stage>, accepted: &[Acceptance], tasks: &mut tokio:
             }
             _ => {
                 // While others park under it.
-                release_first(&world);
+                release_first(world);
             }
         }
     }
     loop {
-        if !release_first(&world) {
+        if !release_first(world) {
             break;
         }
     }

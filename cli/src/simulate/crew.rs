@@ -130,8 +130,13 @@ impl World {
         for line in crew.lines.iter_mut().filter(|line| now - line.renewed > RENEWED_EVERY) {
             line.renewed = now;
             self.requests.paced();
-            let ask =
-                SeatAsk { who: line.who.clone(), max, opening_us: 0, urgency: Urgency::Usual, now: clock };
+            let ask = SeatAsk {
+                who: vec![line.who.clone()],
+                max,
+                opening_us: 0,
+                urgency: Urgency::Usual,
+                now: clock,
+            };
             if !matches!(self.sites[usize::from(receiver)].book.sit(&ask), Seat::Taken(_)) {
                 lost.push(line.id);
             }
@@ -151,7 +156,7 @@ impl World {
         let (gone, kept): (Vec<Line>, Vec<Line>) = crew.lines.drain(..).partition(|line| which(line));
         crew.lines = kept;
         for line in gone {
-            self.sites[usize::from(receiver)].book.seats.give_back(&line.who);
+            self.sites[usize::from(receiver)].book.seats.give_back(std::slice::from_ref(&line.who));
             self.receivers[usize::from(receiver)].open -= 1;
             self.requests.paced();
         }
@@ -198,8 +203,9 @@ impl World {
         crew.next_line += 1;
         let id = crew.next_line;
         let site = &mut self.sites[usize::from(receiver)];
+        let name = format!("{worker}-{id}");
         let ask = SeatAsk {
-            who: format!("{worker}-{id}"),
+            who: vec![name.clone()],
             max: allowed.connections,
             opening_us: interval_us(site.limits.connection_rate.value.a_second()),
             urgency: if lane == Lane::Transactional { Urgency::Urgent } else { Urgency::Usual },
@@ -220,7 +226,7 @@ impl World {
         }
         match self.receivers[usize::from(receiver)].connect(now) {
             Door::Open => {
-                let line = Line { id, who: ask.who, sent: 0, busy: true, idle_since: now, renewed: now };
+                let line = Line { id, who: name, sent: 0, busy: true, idle_since: now, renewed: now };
                 self.crew(worker, receiver).lines.push(line);
                 Opened::Line(id)
             }

@@ -178,7 +178,7 @@ impl Pacer for Embedded {
         Ok(self.shared().paces.with(key, |pace| pace.book.sit(ask)))
     }
 
-    async fn rise(&self, key: &PaceKey, who: &str) -> Result<(), StoreError> {
+    async fn rise(&self, key: &PaceKey, who: &[String]) -> Result<(), StoreError> {
         self.shared().paces.with(key, |pace| pace.book.seats.give_back(who));
         Ok(())
     }

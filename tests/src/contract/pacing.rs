@@ -100,7 +100,7 @@ pub async fn connections_are_counted_across_holders(subject: &Subject) {
     const MAX: u32 = 3;
     let (pacer, key) = (&subject.stores.pacer, key("seats.example"));
     let ask = |who: &str, now: Micros| SeatAsk {
-        who: who.to_owned(),
+        who: vec![who.to_owned()],
         max: MAX,
         opening_us: 1,
         urgency: Urgency::Usual,
@@ -127,8 +127,8 @@ pub async fn connections_are_counted_across_holders(subject: &Subject) {
     assert!(first.is_subset(&second), "{first:?} {second:?}");
     // One goes; another has its place, and only one.
     let gone = *first.iter().next().unwrap();
-    again(|| pacer.rise(&key, gone)).await;
-    again(|| pacer.rise(&key, gone)).await;
+    again(|| pacer.rise(&key, std::slice::from_ref(gone))).await;
+    again(|| pacer.rise(&key, std::slice::from_ref(gone))).await;
     let others: Vec<&String> = names.iter().filter(|name| !second.contains(name)).collect();
     let mut came = 0;
     for (nth, name) in others.iter().enumerate() {
@@ -138,7 +138,7 @@ pub async fn connections_are_counted_across_holders(subject: &Subject) {
     assert!(came <= MAX as usize - (second.len() - 1), "{came} came for one that went");
     // All die: their places are free when their leases have lapsed, and not before.
     let lapsed = i64::try_from((LEASE + CLOCKS_DIFFER).as_micros()).unwrap();
-    let fresh = SeatAsk { who: "late".to_owned(), ..ask("late", soon.plus(30_000_000)) };
+    let fresh = SeatAsk { who: vec!["late".to_owned()], ..ask("late", soon.plus(30_000_000)) };
     if subject.deliveries == Deliveries::Once {
         assert!(matches!(again(|| pacer.sit(&key, &fresh)).await, Seat::Full(_)));
     }
@@ -150,7 +150,7 @@ pub async fn connections_are_counted_across_holders(subject: &Subject) {
 pub async fn connections_are_opened_and_given_up_as_told(subject: &Subject) {
     let (pacer, key) = (&subject.stores.pacer, key("fewer.example"));
     let ask = |who: &str, max: u32, opening_us: i64, now: i64| SeatAsk {
-        who: who.to_owned(),
+        who: vec![who.to_owned()],
         max,
         opening_us,
         urgency: Urgency::Urgent,
@@ -163,6 +163,12 @@ pub async fn connections_are_opened_and_given_up_as_told(subject: &Subject) {
     assert_eq!(sit(pacer, &key, ask("b", 1, 0, 700_000)).await, Seat::Leave);
     let full = sit(pacer, &key, ask("c", 2, 500_000, 3_000_000)).await;
     assert!(matches!(full, Seat::Full(_)), "{full:?}");
+    // Several at once are given all or none.
+    let several = SeatAsk { who: vec!["d".to_owned(), "e".to_owned()], ..ask("d", 3, 500_000, 3_000_000) };
+    assert!(matches!(again(|| pacer.sit(&key, &several)).await, Seat::Full(_)));
+    let fit = SeatAsk { max: 4, ..several.clone() };
+    assert!(matches!(again(|| pacer.sit(&key, &fit)).await, Seat::Taken(_)));
+    again(|| pacer.rise(&key, &several.who)).await;
     // Somebody urgent was without: whoever takes tokens hears of it.
     let answer = tokens(pacer, &key, wish(1, start().plus(3_100_000))).await;
     let Tokens::Granted { wanted, .. } = answer else { panic!("{answer:?}") };

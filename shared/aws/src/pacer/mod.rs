@@ -127,7 +127,7 @@ impl Pacer for Aws {
         self.take_seat(key, ask).await
     }
 
-    async fn rise(&self, key: &PaceKey, who: &str) -> Result<(), StoreError> {
+    async fn rise(&self, key: &PaceKey, who: &[String]) -> Result<(), StoreError> {
         self.give_seat_back(key, who).await
     }
 

@@ -25,6 +25,16 @@ pub(super) fn held(item: &Item) -> Seats {
     Seats(leases.into_iter().flatten().filter_map(read).collect::<BTreeMap<_, _>>())
 }
 
+/// What is said of the place of each name in the map of leases.
+fn each(who: &[String], said: impl Fn(&str) -> String) -> Vec<String> {
+    (0..who.len()).map(|nth| said(&format!("#l.#m{nth}"))).collect()
+}
+
+/// The names that stand in these places.
+fn named(update: Update, who: &[String]) -> Update {
+    who.iter().enumerate().fold(update, |update, (nth, who)| update.name(&format!("#m{nth}"), who))
+}
+
 impl Aws {
     pub(super) async fn take_seat(&self, key: &PaceKey, wish: &SeatAsk) -> Result<Seat, StoreError> {
         // Who opens nothing keeps what it has.
@@ -36,6 +46,11 @@ impl Aws {
         let mut there = Item::new();
         for nth in 0..TRIES_MAX {
             let mut seats = held(&there);
+            if wish.who.iter().all(|who| seats.0.contains_key(who))
+                && let Some(seat) = self.keep_seat(key, wish).await?
+            {
+                return Ok(seat);
+            }
             let before = seats.clone();
             let mut opened = micros(&there, schema::OPENED);
             match seats.take(wish, &mut opened) {
@@ -47,7 +62,8 @@ impl Aws {
                         Err(item) => there = item.unwrap_or_default(),
                     }
                     // A try before this one was done and its answer lost.
-                    if held(&there).0.get(&wish.who) == Some(&until) {
+                    let now_held = held(&there);
+                    if wish.who.iter().all(|who| now_held.0.get(who) == Some(&until)) {
                         return Ok(Seat::Taken(until));
                     }
                 }
@@ -65,10 +81,10 @@ impl Aws {
     /// Renews a seat that is held; none: it is not.
     async fn keep_seat(&self, key: &PaceKey, wish: &SeatAsk) -> Result<Option<Seat>, StoreError> {
         let until = lease_end(wish.now);
-        let update = Update::new("SET #l.#me = :u, #g = :g")
-            .when("attribute_exists(#l.#me)")
+        let set = each(&wish.who, |place| format!("{place} = :u")).join(", ");
+        let when = each(&wish.who, |place| format!("attribute_exists({place})")).join(" AND ");
+        let update = named(Update::new(&format!("SET {set}, #g = :g")).when(&when), &wish.who)
             .name("#l", schema::LEASES)
-            .name("#me", &wish.who)
             .name("#g", schema::GONE_AT)
             .value(":u", n(until.0))
             .value(":g", self.gone_at());
@@ -88,9 +104,11 @@ impl Aws {
         known: Option<&Seats>,
         there: &Item,
     ) -> Result<Result<(), Option<Item>>, StoreError> {
+        let opening_us = wish.opening_us.saturating_mul(i64::try_from(wish.who.len()).unwrap_or(1));
         let may_open = "(attribute_not_exists(#o) OR #o <= :now)";
         let update = if known.is_some() && !there.contains_key(schema::LEASES) {
-            let map = HashMap::from([(wish.who.clone(), n(until.0))]);
+            let map: HashMap<String, AttributeValue> =
+                wish.who.iter().map(|who| (who.clone(), n(until.0))).collect();
             Update::new("SET #l = :map, #o = :o, #g = :g")
                 .when(&format!("attribute_not_exists(#l) AND {may_open}"))
                 .value(":map", AttributeValue::M(map))
@@ -98,19 +116,23 @@ impl Aws {
             let dead = dead_before(wish.now);
             let leases = known.map(|seats| &seats.0).into_iter().flatten();
             let gone: Vec<&String> = leases.filter(|(_, until)| **until < dead).map(|(who, _)| who).collect();
-            let max = u64::from(wish.max) + u64::try_from(gone.len()).unwrap_or(0);
-            let mut set = "SET #l.#me = :u, #o = :o, #g = :g".to_owned();
-            let mut when = format!("attribute_not_exists(#l.#me) AND size(#l) < :max AND {may_open}");
+            let count = |of: usize| u64::try_from(of).unwrap_or(u64::MAX);
+            // So many there may be before these come.
+            let Some(max) = (u64::from(wish.max) + count(gone.len())).checked_sub(count(wish.who.len()))
+            else {
+                return Ok(Err(Some(there.clone())));
+            };
+            let taken = each(&wish.who, |place| format!("{place} = :u")).join(", ");
+            let free = each(&wish.who, |place| format!("attribute_not_exists({place})")).join(" AND ");
+            let mut set = format!("SET {taken}, #o = :o, #g = :g");
+            let mut when = format!("{free} AND size(#l) <= :max AND {may_open}");
             let places: Vec<String> = (0..gone.len()).map(|nth| format!("#l.#d{nth}")).collect();
             if !places.is_empty() {
                 set = format!("{set} REMOVE {}", places.join(", "));
                 places.iter().for_each(|place| when.push_str(&format!(" AND {place} < :dead")));
             }
-            let mut update = Update::new(&set)
-                .when(&when)
-                .name("#me", &wish.who)
-                .value(":u", n(until.0))
-                .value(":max", n(max));
+            let mut update =
+                named(Update::new(&set).when(&when), &wish.who).value(":u", n(until.0)).value(":max", n(max));
             for (nth, who) in gone.iter().enumerate() {
                 update = update.name(&format!("#d{nth}"), who);
             }
@@ -120,7 +142,7 @@ impl Aws {
             .name("#l", schema::LEASES)
             .name("#o", schema::OPENED)
             .name("#g", schema::GONE_AT)
-            .value(":o", n(wish.now.plus(wish.opening_us).0))
+            .value(":o", n(wish.now.plus(opening_us).0))
             .value(":now", n(wish.now.0))
             .value(":g", self.gone_at());
         let written = self.table().update(&now_key(key)?, update, "taking a connection").await?;
@@ -132,11 +154,13 @@ impl Aws {
         self.table().update(&now_key(key)?, update, "wanting a connection").await.map(|_| ())
     }
 
-    pub(super) async fn give_seat_back(&self, key: &PaceKey, who: &str) -> Result<(), StoreError> {
-        let update = Update::new("REMOVE #l.#me")
-            .when("attribute_exists(#l.#me)")
-            .name("#l", schema::LEASES)
-            .name("#me", who);
+    pub(super) async fn give_seat_back(&self, key: &PaceKey, who: &[String]) -> Result<(), StoreError> {
+        if who.is_empty() {
+            return Ok(());
+        }
+        let places = each(who, ToOwned::to_owned).join(", ");
+        let update = named(Update::new(&format!("REMOVE {places}")).when("attribute_exists(#l)"), who)
+            .name("#l", schema::LEASES);
         self.table().update(&now_key(key)?, update, "giving a connection back").await.map(|_| ())
     }
 }

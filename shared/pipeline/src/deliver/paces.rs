@@ -14,6 +14,7 @@ use posthaste_policy::standing::{Allowed, Change, Gate, Signal, Standing};
 use posthaste_policy::{Limits, Policy};
 
 use super::locked;
+use super::seat::{Asking, Rising};
 use crate::ambient::Ambient;
 use crate::pacer::{LineKey, PaceKey, Pacer, View};
 use crate::stores::StoreError;
@@ -46,6 +47,9 @@ pub(super) struct Paced {
     look: tokio::sync::Mutex<()>,
     /// One ask for tokens at a time.
     ask: tokio::sync::Mutex<()>,
+    /// Those who ask for connections, and those who give them back.
+    pub(super) asking: Mutex<Vec<Asking>>,
+    pub(super) rising: Mutex<Rising>,
 }
 
 #[derive(Default)]
@@ -118,6 +122,8 @@ impl Paces {
             known: Mutex::default(),
             look: tokio::sync::Mutex::default(),
             ask: tokio::sync::Mutex::default(),
+            asking: Mutex::default(),
+            rising: Mutex::default(),
         });
         known.entry(key.clone()).or_insert(paced).clone()
     }

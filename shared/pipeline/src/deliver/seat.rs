@@ -10,9 +10,10 @@ use posthaste_policy::Limits;
 use posthaste_policy::pacing::seats::{GIVE_UP, LEASE, RENEW_WITHIN, Seat, SeatAsk, Urgency};
 use posthaste_policy::pacing::{Micros, interval_us};
 use posthaste_policy::standing::Allowed;
+use tokio::sync::{Notify, oneshot};
 
-use super::Inner;
 use super::paces::Paced;
+use super::{Inner, locked};
 use crate::ambient::Ambient;
 use crate::pacer::Pacer;
 use crate::stores::StoreError;
@@ -24,6 +25,19 @@ pub(super) const FULL_FOR: Duration = Duration::from_millis(700);
 const SOON: Duration = Duration::from_secs(2);
 /// See [`SOON`].
 const SOON_MAX: u32 = 4;
+
+/// Those who ask in the same moment are gathered for so long: each write costs as much as one for all of them.
+const GATHERED_FOR: Duration = Duration::from_millis(3);
+
+/// Somebody who asks for a connection, and how it is told.
+pub(super) type Asking = (SeatAsk, oneshot::Sender<Result<Seat, StoreError>>);
+
+/// Connections that are being given back.
+#[derive(Default)]
+pub(super) struct Rising {
+    who: Vec<String>,
+    done: Arc<Notify>,
+}
 
 /// One connection's lease.
 pub(super) struct SeatHeld {
@@ -73,31 +87,78 @@ impl Inner {
         }
         let octets = self.ambient.chance.octets();
         let who: String = octets[..8].iter().map(|octet| format!("{octet:02x}")).collect();
+        let max = allowed.connections.max(1);
         let ask = SeatAsk {
-            who: who.clone(),
-            max: allowed.connections.max(1),
+            who: vec![who.clone()],
+            max,
             opening_us: interval_us(limits.connection_rate.value.a_second()),
             urgency,
             now: Micros::at(now),
         };
-        match self.ask_for_seat(paced, ask.clone()).await.map_err(NoSeat::Store)? {
+        match self.together(paced, ask).await.map_err(NoSeat::Store)? {
             Seat::Taken(until) => {
                 let held = Arc::new(SeatHeld {
                     paced: paced.clone(),
                     who,
                     until: AtomicI64::new(until.to_millis()),
                     leave: AtomicBool::new(false),
-                    max: ask.max,
+                    max,
                 });
                 tokio::spawn(renew(Arc::downgrade(&held), self.ambient.clone(), self.stores.pacer.clone()));
                 Ok(held)
             }
             Seat::TooSoon(at) => Err(NoSeat::Later(at.up())),
             Seat::Full(_) | Seat::Leave => {
-                let until = now.plus(FULL_FOR.mul_f64(1.0 + self.ambient.chance.unit()));
+                let until = self.ambient.now().plus(FULL_FOR.mul_f64(1.0 + self.ambient.chance.unit()));
                 paced.locked().full_until = until;
                 Err(NoSeat::Later(until))
             }
+        }
+    }
+
+    /// Asks together with others here who ask in the same moment: a write for all of them, where they fit; else for one
+    /// after the other.
+    async fn together(&self, paced: &Arc<Paced>, ask: SeatAsk) -> Result<Seat, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let is_first = {
+            let mut asking = locked(&paced.asking);
+            asking.push((ask, answer));
+            asking.len() == 1
+        };
+        if is_first {
+            tokio::time::sleep(GATHERED_FOR).await;
+            let asking = std::mem::take(&mut *locked(&paced.asking));
+            self.ask_for_all(paced, asking).await;
+        }
+        // Whoever asked for all was dropped: whoever waits asks again when its job comes again.
+        answered
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("a connection was not asked for".to_owned())))
+    }
+
+    async fn ask_for_all(&self, paced: &Paced, asking: Vec<Asking>) {
+        let Some((first, _)) = asking.first() else { return };
+        let all = SeatAsk {
+            who: asking.iter().flat_map(|(ask, _)| ask.who.clone()).collect(),
+            now: Micros::at(self.ambient.now()),
+            ..first.clone()
+        };
+        if asking.len() > 1 && all.who.len() <= usize::try_from(all.max).unwrap_or(usize::MAX) {
+            let answer = self.ask_for_seat(paced, all).await;
+            if let Ok(Seat::Taken(_)) | Err(_) = answer {
+                // Nobody may wait for it any more: the lease lapses.
+                asking.into_iter().for_each(|(_, told)| drop(told.send(answer.clone())));
+                return;
+            }
+        }
+        let mut refused = None;
+        for (ask, told) in asking {
+            let answer = match refused {
+                Some(seat) => Ok(seat),
+                None => self.ask_for_seat(paced, ask).await,
+            };
+            refused = answer.as_ref().ok().filter(|seat| matches!(seat, Seat::Full(_))).copied();
+            drop(told.send(answer));
         }
     }
 
@@ -115,13 +176,26 @@ impl Inner {
         Ok(Seat::TooSoon(ask.now.plus(ask.opening_us)))
     }
 
-    /// Gives a connection's lease back.
+    /// Gives a connection's lease back, together with others that are closed in the same moment.
     pub(super) async fn rise(&self, seat: &SeatHeld) {
+        let paced = &seat.paced;
         // Somebody else may have it at once: those here who found none may ask again, too.
-        seat.paced.locked().full_until = Timestamp::default();
-        if let Err(error) = self.paces.pacer().rise(&seat.paced.key, &seat.who).await {
-            tracing::debug!(%error, "a connection's lease could not be given back: it lapses");
+        paced.locked().full_until = Timestamp::default();
+        let (done, is_first) = {
+            let mut rising = locked(&paced.rising);
+            rising.who.push(seat.who.clone());
+            // Made under the lock: whoever is in the list is told.
+            (rising.done.clone().notified_owned(), rising.who.len() == 1)
+        };
+        if !is_first {
+            return done.await;
         }
+        tokio::time::sleep(GATHERED_FOR).await;
+        let Rising { who, done } = std::mem::take(&mut *locked(&paced.rising));
+        if let Err(error) = self.paces.pacer().rise(&paced.key, &who).await {
+            tracing::debug!(%error, "connections could not be given back: their leases lapse");
+        }
+        done.notify_waiters();
     }
 }
 
@@ -134,7 +208,7 @@ async fn renew(held: Weak<SeatHeld>, ambient: Ambient, pacer: Arc<dyn Pacer>) {
         tokio::time::sleep(pause).await;
         let Some(seat) = held.upgrade() else { return };
         let ask = SeatAsk {
-            who: seat.who.clone(),
+            who: vec![seat.who.clone()],
             max: seat.max,
             opening_us: 0,
             urgency: Urgency::Usual,

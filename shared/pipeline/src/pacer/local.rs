@@ -83,7 +83,7 @@ impl Pacer for LocalPacer {
         Ok(self.with(key, |pace| pace.book.sit(ask)))
     }
 
-    async fn rise(&self, key: &PaceKey, who: &str) -> Result<(), StoreError> {
+    async fn rise(&self, key: &PaceKey, who: &[String]) -> Result<(), StoreError> {
         self.with(key, |pace| pace.book.seats.give_back(who));
         Ok(())
     }

@@ -75,11 +75,11 @@ pub trait Pacer: Send + Sync {
         limit: usize,
     ) -> Result<Vec<(PaceKey, Standing)>, StoreError>;
 
-    /// Takes a connection, or keeps one: as `Book::sit` says.
+    /// Takes connections, or keeps them: as `Book::sit` says.
     async fn sit(&self, key: &PaceKey, ask: &SeatAsk) -> Result<Seat, StoreError>;
 
-    /// Gives a connection back; one that is not held is no error.
-    async fn rise(&self, key: &PaceKey, who: &str) -> Result<(), StoreError>;
+    /// Gives connections back; one that is not held is no error.
+    async fn rise(&self, key: &PaceKey, who: &[String]) -> Result<(), StoreError>;
 
     /// Takes tokens: as `Book::tokens` says.
     async fn tokens(&self, key: &PaceKey, ask: &TokenAsk) -> Result<Tokens, StoreError>;

@@ -26,8 +26,8 @@ pub struct Seats(pub BTreeMap<String, Micros>);
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeatAsk {
-    /// The holder; the same again renews.
-    pub who: String,
+    /// A name for each connection that is asked for; all of them or none is given. The same again renews.
+    pub who: Vec<String>,
     /// Connections at once.
     pub max: u32,
     /// Microseconds from one new connection to the next; 0 without limit. Not looked at by who renews.
@@ -81,24 +81,27 @@ impl Seats {
         self.0.retain(|_, until| *until >= dead);
         let max = usize::try_from(ask.max).unwrap_or(usize::MAX);
         let until = lease_end(ask.now);
-        if let Some(held) = self.0.get_mut(&ask.who) {
-            *held = until;
+        if ask.who.iter().all(|who| self.0.contains_key(who)) {
+            self.0.extend(ask.who.iter().map(|who| (who.clone(), until)));
             return if self.0.len() > max { Seat::Leave } else { Seat::Taken(until) };
         }
-        if self.0.len() >= max {
+        let new = ask.who.iter().filter(|who| !self.0.contains_key(*who)).count();
+        if self.0.len() + new > max {
             return Seat::Full(self.0.values().min().copied().unwrap_or(until));
         }
         if let Some(next) = opened.filter(|next| *next > ask.now && ask.opening_us > 0) {
             return Seat::TooSoon(next);
         }
-        *opened = Some(ask.now.plus(ask.opening_us));
-        self.0.insert(ask.who.clone(), until);
+        *opened = Some(ask.now.plus(ask.opening_us.saturating_mul(i64::try_from(new).unwrap_or(1))));
+        self.0.extend(ask.who.iter().map(|who| (who.clone(), until)));
         Seat::Taken(until)
     }
 
-    /// Gives a seat back.
-    pub fn give_back(&mut self, who: &str) {
-        self.0.remove(who);
+    /// Gives seats back.
+    pub fn give_back(&mut self, who: &[String]) {
+        for who in who {
+            self.0.remove(who);
+        }
     }
 
     /// Seats whose holders may live.

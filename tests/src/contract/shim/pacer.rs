@@ -33,7 +33,7 @@ impl Pacer for Shim {
         self.whole(self.inner.pacer.sit(key, ask)).await
     }
 
-    async fn rise(&self, key: &PaceKey, who: &str) -> Result<(), StoreError> {
+    async fn rise(&self, key: &PaceKey, who: &[String]) -> Result<(), StoreError> {
         self.whole(self.inner.pacer.rise(key, who)).await
     }
 

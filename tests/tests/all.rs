@@ -122,12 +122,14 @@ mod cost {
             let Some(Measured { done, .. }) = measured(Way::Sparse, 5).await else { return };
             let intake = ["PutItem 3: 4 written, 0 read", "PutObject 1", "SendMessageBatch 1"];
             assert_eq!(said(&done.intake.calls, 5), intake);
-            // A function that is new reads its secret and the holds; each message its row and its recipient's
-            // suppression, and then the claim, the settlement and the event are written.
+            // A function that is new reads its secret, the holds, and how the receiver stands; each message its row and
+            // its recipient's suppression, and then the claim, the settlement and the event are written. A connection
+            // is taken and given back; at the first delivery the receiver's standing is written, and its pace begun.
             let deliver = [
-                "GetItem 3: 0 written, 3 read",
-                "PutItem 3: 5 written, 0 read",
-                "Query 1: 0 written, 1 read",
+                "GetItem 4: 0 written, 4 read",
+                "PutItem 3.2: 5.2 written, 0 read",
+                "Query 2: 0 written, 1.5 read",
+                "UpdateItem 2.4: 2.4 written, 0 read",
                 "GetObject 1",
             ];
             assert_eq!(said(&done.deliver.calls, 5), deliver);
@@ -142,7 +144,7 @@ mod cost {
             assert_eq!(said(&done.intake.calls, A_BATCH), intake);
             let written =
                 said(&done.deliver.calls, A_BATCH).into_iter().filter(|line| line.starts_with("Put"));
-            assert_eq!(written.collect::<Vec<_>>(), ["PutItem 3: 5 written, 0 read"]);
+            assert_eq!(written.collect::<Vec<_>>(), ["PutItem 3.01: 5.01 written, 0 read"]);
         }
     }
 }

@@ -22,6 +22,7 @@ struct Owned {
     message: String,
     upload: String,
     dead: JobId,
+    hold: String,
 }
 
 fn letter() -> Value {
@@ -46,6 +47,7 @@ async fn fill(bench: &Bench) -> Owned {
     let offer = own("POST", "/v1/uploads", json!({"size": raw.len()}), 201).await;
     assert_eq!(bench.ask("PUT", offer["url"].as_str().unwrap(), &[], raw).await.status, 204);
     let made = own("POST", "/v1/api-keys", json!({"scopes": ["read"], "name": MARK}), 201).await;
+    let hold = id(&own("POST", "/v1/holds", json!({"tag": format!("held:{MARK}")}), 201).await, "id");
     let dead = JobId::derived(&[b"dead"]);
     let letter = DeadLetter {
         job: dead.clone(),
@@ -55,13 +57,13 @@ async fn fill(bench: &Bench) -> Owned {
         at: bench.ambient.now(),
     };
     bench.stores.ledger.perform(vec![Effect::DeadLetter(letter)]).await.unwrap();
-    Owned { key: key.clone(), key_id: id(&made, "id"), message, upload: id(&offer, "upload"), dead }
+    Owned { key: key.clone(), key_id: id(&made, "id"), message, upload: id(&offer, "upload"), dead, hold }
 }
 
 /// Everything the owner can see of its own, to compare.
 async fn seen(bench: &Bench, owned: &Owned) -> Vec<Value> {
     let mut all = Vec::new();
-    for path in ["messages", "suppressions", "events", "api-keys"] {
+    for path in ["messages", "suppressions", "events", "api-keys", "holds"] {
         all.push(bench.with(&owned.key, "GET", &format!("/v1/{path}"), &Value::Null).await.json());
     }
     all
@@ -71,7 +73,7 @@ async fn seen(bench: &Bench, owned: &Owned) -> Vec<Value> {
 type Attempt<'a> = (&'a str, String, Value, u16);
 
 fn attempts(owned: &Owned) -> Vec<Attempt<'static>> {
-    let Owned { key_id, message, upload, dead, .. } = owned;
+    let Owned { key_id, message, upload, dead, hold, .. } = owned;
     let envelope = json!({"rcpt_to": ["b@b.example"]});
     let of = |operation, path: &str, body, status| (operation, path.to_owned(), body, status);
     let address = format!("{MARK}@a.example");
@@ -87,6 +89,17 @@ fn attempts(owned: &Owned) -> Vec<Attempt<'static>> {
         of("POST /v1/uploads", "/v1/uploads", json!({"size": 1, "tenant": "owner"}), 422),
         of("PUT /v1/uploads/{id}", &format!("/v1/uploads/{upload}?token={upload}"), Value::Null, 404),
         of("GET /v1/queue", "/v1/queue", Value::Null, 200),
+        of("GET /v1/holds", "/v1/holds", Value::Null, 200),
+        of("POST /v1/holds", "/v1/holds", json!({"domain": "a.example"}), 403),
+        of("POST /v1/holds", "/v1/holds", json!({"site": "a.example"}), 403),
+        of("POST /v1/holds", "/v1/holds", json!({"lane": "bulk", "tenant": "owner"}), 422),
+        of("GET /v1/holds/{id}", &format!("/v1/holds/{hold}"), Value::Null, 404),
+        of("DELETE /v1/holds/{id}", &format!("/v1/holds/{hold}"), Value::Null, 404),
+        of("GET /v1/sites", "/v1/sites", Value::Null, 403),
+        of("GET /v1/sites/{site}", "/v1/sites/a.example", Value::Null, 403),
+        of("PUT /v1/sites/{site}", "/v1/sites/a.example", json!({"rate": "1/s"}), 403),
+        of("POST /v1/sites/{site}:suspend", "/v1/sites/a.example:suspend", Value::Null, 403),
+        of("POST /v1/sites/{site}:resume", "/v1/sites/a.example:resume", Value::Null, 403),
         of("GET /v1/suppressions", "/v1/suppressions", Value::Null, 200),
         of("GET /v1/suppressions/{address}", &format!("/v1/suppressions/{address}"), Value::Null, 404),
         of("DELETE /v1/suppressions/{address}", &format!("/v1/suppressions/{address}"), Value::Null, 404),

@@ -25,6 +25,8 @@ const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 const KNOWN_MAX: usize = 20_000;
 /// See [`KNOWN_MAX`].
 const UNUSED_AFTER: Duration = Duration::from_secs(600);
+/// No leave is asked for longer than this before it is used: a store so slow is another trouble.
+const LEAD_MAX: Duration = Duration::from_millis(800);
 /// Tries to write a standing that others write too.
 const CONTENTION_MAX: u32 = 6;
 /// Tries at tokens whose standing changes meanwhile.
@@ -64,6 +66,8 @@ pub(super) struct Known {
     pub(super) full_until: Timestamp,
     /// Somebody urgent found no seat: others make room until then.
     pub(super) room_until: Timestamp,
+    /// From leave to MAIL, smoothed: the claim, and reading the message.
+    lead: Duration,
     served: HashMap<(Lane, Tenant), u64>,
     told_at: Timestamp,
 }
@@ -87,6 +91,8 @@ pub(super) struct Wish<'a> {
     pub more: u32,
     pub limits: &'a Limits,
     pub sender: Option<&'a Domain>,
+    /// How long it takes from leave to MAIL: tokens of that time would be void before they are spent.
+    pub lead: Duration,
 }
 
 fn nth(lane: Lane) -> usize {
@@ -180,11 +186,11 @@ impl Paces {
             if pace.interval_us == 0 {
                 return Ok(Micros::at(now));
             }
-            if let Some(at) = paced.reserve(wish, &pace, Micros::at(now)) {
+            if let Some(at) = paced.reserve(wish, &pace, Micros::at(now.plus(wish.lead))) {
                 return Ok(at);
             }
             let _one = paced.ask.lock().await;
-            if let Some(at) = paced.reserve(wish, &pace, Micros::at(self.ambient.now())) {
+            if let Some(at) = paced.reserve(wish, &pace, Micros::at(self.ambient.now().plus(wish.lead))) {
                 return Ok(at);
             }
             match self.grant(paced, wish, pace, view.standing.epoch).await? {
@@ -205,7 +211,7 @@ impl Paces {
         pace: Pace,
         epoch: u64,
     ) -> Result<Option<Micros>, Refused> {
-        let now = Micros::at(self.ambient.now());
+        let now = Micros::at(self.ambient.now().plus(wish.lead));
         let tokens = wish.recipients.max(chunk(pace.interval_us).min(wish.recipients + wish.more));
         let ask = TokenAsk { tokens, pace, epoch, now };
         match self.pacer.tokens(&paced.key, &ask).await.map_err(Refused::Store)? {
@@ -213,7 +219,7 @@ impl Paces {
                 let now = self.ambient.now();
                 let mut known = paced.locked();
                 let purse = known.purses[nth(wish.lane)].insert(Purse::new(grant));
-                let at = purse.reserve(Micros::at(now), wish.recipients);
+                let at = purse.reserve(Micros::at(now.plus(wish.lead)), wish.recipients);
                 let cost = pace.interval_us.saturating_mul(i64::from(tokens));
                 known.tat = known.tat.max(Some(grant.from.plus(cost)));
                 if makes_room(wanted, Micros::at(now)) {
@@ -222,7 +228,7 @@ impl Paces {
                 // An answer that took so long that its tokens passed meanwhile: ask again a little later.
                 at.map(Some).ok_or(Refused::Later(now))
             }
-            Tokens::Later(at) => Err(Refused::Later(at.up())),
+            Tokens::Later(at) => Err(Refused::Later(at.up().minus(wish.lead))),
             Tokens::Stale => Ok(None),
         }
     }
@@ -306,6 +312,17 @@ impl Paces {
 impl Paced {
     pub(super) fn locked(&self) -> MutexGuard<'_, Known> {
         locked(&self.known)
+    }
+
+    /// Notes how long it took from leave to MAIL.
+    pub fn led(&self, took: Duration) {
+        let mut known = self.locked();
+        known.lead = (known.lead * 3 + took.min(LEAD_MAX)) / 4;
+    }
+
+    /// How long that takes, with some room: leave is asked for so much before it is used.
+    pub fn lead(&self) -> Duration {
+        (self.locked().lead * 3 / 2).min(LEAD_MAX)
     }
 
     fn fresh_view(&self, now: Timestamp) -> Option<Arc<View>> {

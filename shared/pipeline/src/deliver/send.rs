@@ -14,6 +14,7 @@ use super::outcome::{Answered, Failure, of_recipient};
 use super::return_path::mail_from;
 use super::tell::Heard;
 use super::trunk::Work;
+use super::turn::Leave;
 use super::wired::Wired;
 use super::{Inner, locked};
 use crate::machine::{LEASE, Told};
@@ -47,6 +48,7 @@ impl Inner {
         work: &Work,
         row: Row,
         line: &mut Option<Line>,
+        leave: Leave,
     ) -> (Row, Option<Vec<Told>>, Vec<Heard>) {
         let mut row = row;
         row.site = Some(work.way.site.to_string());
@@ -80,7 +82,7 @@ impl Inner {
         let deadline = self.instant(work.deadline);
         let heard = std::sync::Mutex::default();
         let sending = Sending { wired, work, row: Mutex::new(row), body, deadline, heard };
-        let mut told = self.transactions(&sending, line, due).await;
+        let mut told = self.transactions(&sending, line, due, leave).await;
         self.second_try(&sending, line, &mut told).await;
         let heard = sending.heard.into_inner().unwrap_or_default();
         (sending.row.into_inner(), Some(told), heard)
@@ -97,10 +99,12 @@ impl Inner {
         sending: &Sending<'_>,
         line: &mut Option<Line>,
         due: Vec<usize>,
+        leave: Leave,
     ) -> Vec<Told> {
+        let mut leave = Some(leave);
         let way = &sending.work.way;
         let (mut left, mut told, mut reconnected) = (due, Vec::new(), false);
-        for round in 0..TRANSACTIONS_MAX {
+        for _ in 0..TRANSACTIONS_MAX {
             if left.is_empty() {
                 break;
             }
@@ -123,11 +127,16 @@ impl Inner {
             let Ok(allowed) = self.allowed(&open.site, None).await else { break };
             let at_once = usize::try_from(allowed.recipients_per_message).unwrap_or(usize::MAX).max(1);
             let now: Vec<usize> = left.iter().copied().take(at_once).collect();
-            if round > 0 {
-                let recipients = u32::try_from(now.len()).unwrap_or(u32::MAX);
-                if self.leave(&open.site, sending.work, 0, recipients).await.is_err() {
-                    break;
+            let given = match leave.take() {
+                Some(given) => Ok(given),
+                None => {
+                    let recipients = u32::try_from(now.len()).unwrap_or(u32::MAX);
+                    self.another(&open.site, sending.work, recipients).await
                 }
+            };
+            let Ok(given) = given else { break };
+            if self.begin(&open.site, sending.work, &given).await.is_err() {
+                break;
             }
             let report = self.transact(sending, open, &now).await;
             let used_up = report.recipients.iter().any(|o| matches!(o, Outcome::Reconnect { .. }));

@@ -11,6 +11,7 @@ use posthaste_policy::pacing::line::{BELIEVED, FORGOTTEN_AFTER, Line, NEAR, turn
 use posthaste_policy::rate::Period;
 use posthaste_policy::standing::{Allowed, Gate};
 use posthaste_policy::{Given, Limits, Rate};
+use tokio::time::Instant;
 
 use super::dial::Place;
 use super::paces::{Paced, Refused, Wish};
@@ -164,20 +165,24 @@ impl Inner {
         }
     }
 
-    /// Asks for leave to send recipients over a connection, and waits for it if it is near. Else: when to ask again.
+    /// Asks for leave to send recipients over a connection, a `lead` before it is used; waits until that is near. Else:
+    /// when to ask again.
     pub(super) async fn leave(
         &self,
         site: &Place,
         work: &Work,
-        trunk_waits: u32,
+        more: u32,
         recipients: u32,
-    ) -> Result<(), Timestamp> {
-        let Some(paced) = &site.paced else { return Ok(()) };
+    ) -> Result<Leave, Timestamp> {
+        let always = Leave { recipients, at: None, given: Instant::now() };
+        let Some(paced) = &site.paced else { return Ok(always) };
+        let lead = paced.lead();
         // A probe is one message, let through by its standing.
         if work.probe == Probe::Yes {
-            return Ok(());
+            return Ok(always);
         }
         let sender = work.job.sender.as_ref();
+        let lane = work.job.lane;
         let site_limits = site.limits(&self.ambient.policy.get());
         let allowed = self.allowed(site, sender).await?;
         if allowed.sender_a_second < allowed.a_second
@@ -186,41 +191,86 @@ impl Inner {
             let key = crate::pacer::PaceKey { sender: Some(sender.clone()), ..paced.key.clone() };
             let limits = beneath(&site_limits, allowed.sender_a_second);
             let apart = self.paces.of(&key);
-            let wish = Wish { lane: work.job.lane, recipients, more: 0, limits: &limits, sender: None };
-            self.spend(&apart, &wish).await?;
+            self.spend(&apart, &Wish { lane, recipients, more: 0, limits: &limits, sender: None, lead })
+                .await?;
         }
-        let wish = Wish { lane: work.job.lane, recipients, more: trunk_waits, limits: &site_limits, sender };
-        self.spend(paced, &wish).await
+        let wish = Wish { lane, recipients, more, limits: &site_limits, sender, lead };
+        let at = self.spend(paced, &wish).await?;
+        Ok(Leave { recipients, at: Some(at), given: Instant::now() })
     }
 
-    async fn spend(&self, paced: &Paced, wish: &Wish<'_>) -> Result<(), Timestamp> {
-        /// Tokens whose time is further off than this are not waited for with a connection in hand.
-        const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
-        let begun = self.ambient.now();
-        loop {
-            let at = match self.paces.tokens(paced, wish).await {
-                Ok(at) => at,
-                Err(Refused::Store(error)) => return Err(self.pacer_failed(&error)),
-                Err(Refused::Later(at)) if at.since(begun) > TOKEN_WAIT_MAX => return Err(at),
-                Err(Refused::Later(at)) => {
-                    tokio::time::sleep_until(self.instant(at.plus(Duration::from_millis(1)))).await;
-                    continue;
-                }
-            };
+    /// Waits for the very moment for which leave was given; where that has passed, asks for another.
+    pub(super) async fn begin(&self, site: &Place, work: &Work, leave: &Leave) -> Result<(), Timestamp> {
+        let (Some(paced), Some(mut at)) = (&site.paced, leave.at) else { return Ok(()) };
+        paced.led(leave.given.elapsed());
+        for _ in 0..BEGINS_MAX {
             let now = Micros::at(self.ambient.now());
             if at > now {
                 tokio::time::sleep(Duration::from_micros((at.0 - now.0).unsigned_abs())).await;
             }
-            // Who slept too long has lost them: a stall is not followed by a burst.
-            if paced.is_good(wish.lane, at, Micros::at(self.ambient.now())) {
+            // Who comes too late has lost it: a stall is not followed by a burst.
+            if paced.is_good(work.job.lane, at, Micros::at(self.ambient.now())) {
                 return Ok(());
             }
-            if self.ambient.now().since(begun) > TOKEN_WAIT_MAX * 2 {
-                return Err(self.ambient.now());
+            match self.another(site, work, leave.recipients).await?.at {
+                Some(another) => at = another,
+                None => return Ok(()),
+            }
+        }
+        Err(self.ambient.now())
+    }
+
+    /// Leave for a transaction that is ready to begin.
+    pub(super) async fn another(
+        &self,
+        site: &Place,
+        work: &Work,
+        recipients: u32,
+    ) -> Result<Leave, Timestamp> {
+        if let Some(paced) = &site.paced {
+            let limits = site.limits(&self.ambient.policy.get());
+            let (lane, sender) = (work.job.lane, work.job.sender.as_ref());
+            let wish = Wish { lane, recipients, more: 0, limits: &limits, sender, lead: Duration::ZERO };
+            let at = self.spend(paced, &wish).await?;
+            return Ok(Leave { recipients, at: Some(at), given: Instant::now() });
+        }
+        Ok(Leave { recipients, at: None, given: Instant::now() })
+    }
+
+    /// The time of the first token; returns when that is no further off than the lead.
+    async fn spend(&self, paced: &Paced, wish: &Wish<'_>) -> Result<Micros, Timestamp> {
+        /// Tokens whose time is further off than this are not waited for with a connection in hand.
+        const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
+        let begun = self.ambient.now();
+        loop {
+            match self.paces.tokens(paced, wish).await {
+                Ok(at) => {
+                    let near = at.up().minus(wish.lead);
+                    if near > self.ambient.now() {
+                        tokio::time::sleep_until(self.instant(near)).await;
+                    }
+                    return Ok(at);
+                }
+                Err(Refused::Store(error)) => return Err(self.pacer_failed(&error)),
+                Err(Refused::Later(at)) if at.since(begun) > TOKEN_WAIT_MAX => return Err(at),
+                Err(Refused::Later(at)) => {
+                    tokio::time::sleep_until(self.instant(at.plus(Duration::from_millis(1)))).await;
+                }
             }
         }
     }
 }
+
+/// Leave for one transaction.
+pub(super) struct Leave {
+    recipients: u32,
+    /// When it may begin; none: at any time.
+    at: Option<Micros>,
+    given: Instant,
+}
+
+/// Moments asked for one transaction that is late each time: its job comes again.
+const BEGINS_MAX: u32 = 8;
 
 /// The place of a job at a receiver, if it has one there.
 fn known_ticket<'a>(job: &'a Job, paced: &Paced) -> Option<&'a Ticket> {

@@ -14,6 +14,7 @@ use super::dial::{Line, NoLine, Place, Wish, down_for};
 use super::outcome::Failure;
 use super::tell::Heard;
 use super::trunk::{Trunk, Work};
+use super::turn::Leave;
 use super::way::Way;
 use super::wired::Wired;
 use super::{Disposition, Inner};
@@ -139,19 +140,21 @@ impl Inner {
         let site = line.site.clone();
         let left = line.messages_max.saturating_sub(line.messages + 1);
         let mut line = Some(line);
-        if let Some(first) = batch.first()
-            && let Err(later) = self.ask_leave(&site, first, trunk, left).await
-        {
-            let way = first.way.clone();
-            for work in batch {
-                let disposition = self.wait(&work.job, &way, trunk, later).await;
-                work.end(disposition);
+        let Some(first) = batch.first() else { return line };
+        let mut leave = match self.ask_leave(&site, first, trunk, left).await {
+            Ok(leave) => Some(leave),
+            Err(later) => {
+                let way = first.way.clone();
+                for work in batch {
+                    let disposition = self.wait(&work.job, &way, trunk, later).await;
+                    work.end(disposition);
+                }
+                return line;
             }
-            return line;
-        }
+        };
         let jobs: Vec<_> = batch.iter().map(|work| work.job.clone()).collect();
         let claims = self.claim(&jobs).await;
-        for (nth, (work, claimed)) in batch.drain(..).zip(claims).enumerate() {
+        for (work, claimed) in batch.drain(..).zip(claims) {
             let row = match claimed {
                 Claimed::Over(disposition) => {
                     self.left_the_line(&work.job, &work.way).await;
@@ -160,15 +163,19 @@ impl Inner {
                 }
                 Claimed::Mine(row) => row,
             };
-            if nth > 0 {
-                // The first one's leave was asked before its claim; these hold their rows while they wait, which
-                // is short: only fast sites have several claimed at once.
-                while let Err(later) = self.ask_leave(&site, &work, trunk, left).await {
-                    tokio::time::sleep_until(self.instant(later)).await;
-                }
-            }
+            // The first one's leave was asked before its claim; the others hold their rows while they wait, which is
+            // short: only fast sites have several claimed at once.
+            let leave = match leave.take() {
+                Some(leave) => leave,
+                None => loop {
+                    match self.ask_leave(&site, &work, trunk, left).await {
+                        Ok(leave) => break leave,
+                        Err(later) => tokio::time::sleep_until(self.instant(later)).await,
+                    }
+                },
+            };
             let began = Instant::now();
-            let (row, told, heard) = self.send(wired, &work, *row, &mut line).await;
+            let (row, told, heard) = self.send(wired, &work, *row, &mut line, leave).await;
             trunk.served(began.elapsed());
             let (inner, wired) = (self.clone(), wired.clone());
             let settle = async move {
@@ -189,7 +196,13 @@ impl Inner {
         line
     }
 
-    async fn ask_leave(&self, site: &Place, work: &Work, trunk: &Trunk, left: u32) -> Result<(), Timestamp> {
+    async fn ask_leave(
+        &self,
+        site: &Place,
+        work: &Work,
+        trunk: &Trunk,
+        left: u32,
+    ) -> Result<Leave, Timestamp> {
         let recipients = u32::from(work.job.recipients);
         let allowed = self.allowed(site, None).await?;
         let at_once = recipients.min(allowed.recipients_per_message).max(1);

@@ -18,7 +18,7 @@ use super::Stop;
 
 /// Jobs of one lane in hand at once: about 4 KB each while they wait for a connection, and enough for a hundred
 /// hosts to be kept busy.
-const IN_HAND_MAX: u32 = 1_024;
+const IN_HAND_MAX: u32 = 640;
 /// Jobs taken at once.
 const TAKEN_MAX: usize = 256;
 /// How long a delivery may take: nothing ends this process, so only the time-outs of the hop count. An hour is more

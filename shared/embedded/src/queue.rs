@@ -24,7 +24,7 @@ use crate::writer::Tx;
 use crate::{Embedded, dead_letters, document};
 
 /// Jobs of one lane in memory, about 500 octets each; more wait in the table.
-const LINE_JOBS_MAX: usize = 4_096;
+const LINE_JOBS_MAX: usize = 2_048;
 /// Jobs read from the table at once, by the writer: about a millisecond.
 const REFILL_JOBS: usize = 512;
 

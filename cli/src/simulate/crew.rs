@@ -49,6 +49,7 @@ pub(super) struct Crew {
     room_until: i64,
     pub(super) next_line: u32,
     pub(super) slot: i64,
+    look_at: Option<i64>,
 }
 
 impl Crew {
@@ -79,11 +80,31 @@ impl World {
         }
     }
 
+    /// A worker looks again then, if it does not do so before.
+    fn look_in(&mut self, worker: u16, receiver: u16, wait: i64) {
+        let at = self.now + wait;
+        let crew = self.crew(worker, receiver);
+        if crew.look_at.is_none_or(|known| at < known) {
+            crew.look_at = Some(at);
+            self.after(wait, Event::Look { worker, receiver });
+        }
+    }
+
+    /// The time for which a look was meant has come; one that was meant for later follows by itself.
+    pub(super) fn looks(&mut self, worker: u16, receiver: u16) {
+        let now = self.now;
+        let crew = self.crew(worker, receiver);
+        if crew.look_at.is_some_and(|at| at <= now) {
+            crew.look_at = None;
+            self.look(worker, receiver);
+        }
+    }
+
     /// A worker does what it can with what it has in hand.
     pub(super) fn look(&mut self, worker: u16, receiver: u16) {
         if self.asleep_until[usize::from(worker)] > self.now {
             let wait = self.asleep_until[usize::from(worker)] - self.now;
-            return self.after(wait, Event::Look { worker, receiver });
+            return self.look_in(worker, receiver, wait);
         }
         self.renew(worker, receiver);
         loop {
@@ -100,7 +121,7 @@ impl World {
                 }
                 Leave::Soon(wait) => {
                     self.set_free(worker, receiver, line);
-                    return self.after(wait, Event::Look { worker, receiver });
+                    return self.look_in(worker, receiver, wait);
                 }
                 Leave::Back(least) => {
                     let job = crew.urgent.pop_front().or_else(|| crew.bulk.pop_front());
@@ -117,7 +138,7 @@ impl World {
         self.hang_up(worker, receiver, |line| !line.busy && now - line.idle_since >= IDLE_FOR);
         let idle = self.crew(worker, receiver).lines.iter().any(|line| !line.busy);
         if idle {
-            self.after(IDLE_FOR, Event::Look { worker, receiver });
+            self.look_in(worker, receiver, IDLE_FOR);
         }
     }
 
@@ -215,7 +236,7 @@ impl World {
         match site.book.sit(&ask) {
             Seat::Taken(_) => {}
             Seat::TooSoon(at) => {
-                self.after((at.0 - clock.0).max(1), Event::Look { worker, receiver });
+                self.look_in(worker, receiver, (at.0 - clock.0).max(1));
                 return Opened::Soon;
             }
             Seat::Full(_) | Seat::Leave => {
@@ -335,7 +356,7 @@ impl World {
             } else {
                 crew.bulk.push_front(job)
             }
-            return self.after(asleep - self.now, Event::Look { worker, receiver });
+            return self.look_in(worker, receiver, asleep - self.now);
         }
         let there = &mut self.messages[message as usize];
         if there.state != State::Waiting || there.seq != seq || there.claimed {

@@ -97,7 +97,9 @@ impl World {
         let others = lines.iter().filter(|(key, line)| line.waiting() > 0 && **key != (lane, tenant));
         let ticket = (there.ticket != NO_TICKET).then_some(u64::from(there.ticket));
         let others = others.map(|((lane, _), _)| *lane);
-        turn_in(lines.get(&(lane, tenant)), ticket, lane, others, allowed.a_second)
+        let latency = self.receivers[usize::from(there.receiver)].is.latency.as_secs_f64().max(1e-3);
+        let most = f64::from(self.sites[usize::from(there.receiver)].limits.connections.value) / latency;
+        turn_in(lines.get(&(lane, tenant)), ticket, lane, others, &allowed.outlook.at_most(most))
     }
 
     /// A job waits in line, and not less than until `least`.
@@ -114,7 +116,7 @@ impl World {
         }
         let wait = self.in_line(message, allowed).unwrap_or_default();
         let now = self.now;
-        let spread = (self.chance.unit() * 1e6) as i64;
+        let spread = (self.chance.unit() * 2e6) as i64;
         let turn = if wait <= NEAR && least > now {
             // Its turn has come, and there was no connection for it.
             least + spread

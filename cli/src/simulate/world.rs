@@ -245,7 +245,7 @@ impl World {
                 Event::Done { worker, receiver, line, message, answer } => {
                     self.done(worker, receiver, line, message, answer);
                 }
-                Event::Look { worker, receiver } => self.look(worker, receiver),
+                Event::Look { worker, receiver } => self.looks(worker, receiver),
                 Event::Crash => self.crash(),
                 Event::Stall => self.stall(),
                 Event::Sample => {

@@ -85,6 +85,8 @@ struct State {
     /// Recipients a second and connections that the site was given when last asked.
     a_second: f64,
     connections: u32,
+    /// As many as there may ever be.
+    connections_max: u32,
     /// When the next of those comes back who had no place in line before them.
     line_end: Timestamp,
 }
@@ -114,6 +116,7 @@ impl Trunk {
                 service: SERVICE_GUESS,
                 a_second: f64::INFINITY,
                 connections: 1,
+                connections_max: 1,
                 line_end: Timestamp::default(),
             }),
             arrived: Notify::new(),
@@ -121,10 +124,11 @@ impl Trunk {
     }
 
     /// Notes what the site is given now.
-    pub fn allow(&self, allowed: &Allowed) {
+    pub fn allow(&self, allowed: &Allowed, most: u32) {
         let mut state = locked(&self.state);
         state.a_second = allowed.a_second * HEADROOM;
         state.connections = allowed.connections.max(1);
+        state.connections_max = most.max(state.connections);
     }
 
     /// Takes a job in, unless it would wait too long here.
@@ -184,6 +188,12 @@ impl Trunk {
         let service_us = i64::try_from(state.service.as_micros()).unwrap_or(i64::MAX);
         let interval_us = (1e6 / state.a_second.max(1e-6)) as i64;
         waiting.min(spendable(workers, workers.saturating_mul(left), service_us, interval_us))
+    }
+
+    /// Messages a second that its connections can serve, whatever the rate.
+    pub fn serves(&self) -> f64 {
+        let state = locked(&self.state);
+        f64::from(state.connections_max) / state.service.as_secs_f64().max(1e-4)
     }
 
     /// Whether a message costs a connection so long that others should not wait behind it.

@@ -1,7 +1,7 @@
 //! Whose turn it is at a receiver, and when the others come back. A job that is told to wait takes a ticket; how long
 //! that means is worked out anew each time, from the rate there is then. What waits is not in hand: it is in its queue
-//! up to a quarter of an hour, else parked, and a long wait is looked at again after an hour at the latest, since
-//! rates rise too.
+//! up to a quarter of an hour, and looked at again then, since rates rise too; where a receiver is closed for longer it
+//! is parked.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::row::{Job, Ticket, Track};
 use crate::stores::StoreError;
 
 /// Jobs that come back when a receiver opens, or has a connection to give, do so over this time.
-const SPREAD: Duration = Duration::from_secs(1);
+const SPREAD: Duration = Duration::from_secs(2);
 /// How long a job waits for a pacer that is down.
 const PACER_OUTAGE_WAIT: Duration = Duration::from_secs(5);
 
@@ -57,14 +57,14 @@ impl Inner {
     /// Whether it is a job's turn, and what its receiver is given now.
     pub(super) async fn turn(&self, job: &Job, way: &Way, trunk: &Trunk) -> Result<Turn, Timestamp> {
         let Some(key) = &way.pace else {
-            trunk.allow(&sandbox_allows());
+            trunk.allow(&sandbox_allows(), 1);
             return Ok(Turn::Now(Probe::No));
         };
         let paced = self.paces.of(key);
         let view = self.paces.view(&paced).await.map_err(|error| self.pacer_failed(&error))?;
         let now = self.ambient.now();
         let allowed = view.standing.allowed(&way.limits, job.sender.as_ref(), now);
-        trunk.allow(&allowed);
+        trunk.allow(&allowed, way.limits.connections.value);
         match &allowed.gate {
             Gate::Closed { until, .. } => return Ok(Turn::Wait(*until)),
             Gate::Probe => {
@@ -80,7 +80,7 @@ impl Inner {
             return Ok(Turn::Aside);
         }
         let is_busy = paced.tat().is_some_and(|tat| tat > Micros::at(now));
-        if is_busy && in_line(job, &view, &paced, &allowed).is_some_and(|wait| wait > NEAR) {
+        if is_busy && in_line(job, &view, &paced, &allowed, trunk).is_some_and(|wait| wait > NEAR) {
             return Ok(Turn::Wait(now));
         }
         Ok(Turn::Now(Probe::No))
@@ -91,7 +91,7 @@ impl Inner {
         self.ambient.note(Happened::Paced { lane: job.lane });
         let Some(key) = &way.pace else { return Disposition::KeepUntil(least.min(job.expires)) };
         let paced = self.paces.of(key);
-        match self.place_in_line(job, way, &paced).await {
+        match self.place_in_line(job, way, &paced, trunk).await {
             Ok((ticket, wait)) => {
                 let now = self.ambient.now();
                 let spread = SPREAD.mul_f64(self.ambient.chance.unit());
@@ -126,6 +126,7 @@ impl Inner {
         job: &Job,
         way: &Way,
         paced: &Paced,
+        trunk: &Trunk,
     ) -> Result<(Ticket, Duration), StoreError> {
         let now = Micros::at(self.ambient.now());
         let ticket = match known_ticket(job, paced) {
@@ -141,7 +142,7 @@ impl Inner {
         self.forget_the_gone(job, &view, paced).await?;
         let allowed = view.standing.allowed(&way.limits, job.sender.as_ref(), self.ambient.now());
         let there = Job { ticket: Some(ticket.clone()), ..job.clone() };
-        let wait = in_line(&there, &view, paced, &allowed).unwrap_or_default();
+        let wait = in_line(&there, &view, paced, &allowed, trunk).unwrap_or_default();
         Ok((ticket, wait))
     }
 
@@ -285,14 +286,15 @@ fn line_of<'a>(job: &Job, view: &'a View) -> Option<&'a Line> {
 }
 
 /// How long a job waits behind those who were told to wait before it; none where nobody was.
-fn in_line(job: &Job, view: &View, paced: &Paced, allowed: &Allowed) -> Option<Duration> {
+fn in_line(job: &Job, view: &View, paced: &Paced, allowed: &Allowed, trunk: &Trunk) -> Option<Duration> {
     let others = view
         .lines
         .iter()
         .filter(|(lane, tenant, line)| line.waiting() > 0 && (*lane != job.lane || *tenant != job.tenant))
         .map(|(lane, _, _)| *lane);
     let ticket = known_ticket(job, paced).map(|ticket| ticket.place);
-    turn_in(line_of(job, view), ticket, job.lane, others, allowed.a_second.min(allowed.sender_a_second))
+    let outlook = allowed.outlook.at_most(trunk.serves());
+    turn_in(line_of(job, view), ticket, job.lane, others, &outlook)
 }
 
 /// The limits of a sending domain that is treated apart: its own rate, from the first message.

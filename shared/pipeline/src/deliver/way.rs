@@ -7,6 +7,7 @@ use std::sync::Arc;
 use posthaste_mail::Domain;
 use posthaste_policy::file::EgressName;
 use posthaste_policy::limits::Per;
+use posthaste_policy::pacing::line::{Growth, Outlook};
 use posthaste_policy::standing::{Allowed, Gate};
 use posthaste_policy::{Hosts, Limits, Place, Policy, SiteName, Smarthost, TlsMode, Trouble};
 use posthaste_route::{MailHosts, Source};
@@ -83,6 +84,7 @@ pub(super) fn sandbox_allows() -> Allowed {
         messages_per_connection: 1_000,
         recipients_per_message: 100,
         gate: Gate::Open,
+        outlook: Outlook { a_second: f64::INFINITY, top: f64::INFINITY, growth: Growth::Steady },
     }
 }
 

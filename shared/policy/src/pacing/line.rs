@@ -72,9 +72,68 @@ pub fn share(lane: Lane, others: impl Iterator<Item = Lane>) -> f64 {
 }
 
 /// A place in line that comes sooner than this is waited for in hand.
-pub const NEAR: Duration = Duration::from_secs(10);
-/// No wait in line is believed for longer: by then the rate is another.
-pub const BELIEVED: Duration = Duration::from_secs(3_600);
+pub const NEAR: Duration = Duration::from_secs(5);
+/// No wait in line is believed for longer: by then the rate is another. A queue keeps a job for so long.
+pub const BELIEVED: Duration = Duration::from_secs(15 * 60);
+
+/// The rate to reckon with: what there is now, and how it grows if all goes well. Whoever comes back too early is told
+/// again how long; who comes too late leaves a receiver idle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outlook {
+    /// Recipients a second now; infinite without limit.
+    pub a_second: f64,
+    /// Where it grows to; never less.
+    pub top: f64,
+    /// How it grows.
+    pub growth: Growth,
+}
+
+/// How a rate grows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Growth {
+    /// It stays.
+    Steady,
+    /// By so much a second in each second.
+    By(f64),
+    /// Twofold in each of these times.
+    Doubling(Duration),
+}
+
+impl Outlook {
+    /// No faster than so much a second: as its connections can serve.
+    #[must_use]
+    pub fn at_most(self, a_second: f64) -> Self {
+        Self { a_second: self.a_second.min(a_second), top: self.top.min(a_second), ..self }
+    }
+
+    /// Seconds until so many places are served.
+    fn seconds(&self, places: f64) -> f64 {
+        let now = self.a_second.max(1e-9);
+        let (to_top, until_top) = match self.growth {
+            _ if self.top <= now => return places / now,
+            Growth::Steady => return places / now,
+            Growth::By(step) => {
+                let time = (self.top - now) / step.max(1e-9);
+                (time, (now + self.top) / 2.0 * time)
+            }
+            Growth::Doubling(every) => {
+                let every = every.as_secs_f64();
+                ((self.top / now).log2() * every, (self.top - now) * every / std::f64::consts::LN_2)
+            }
+        };
+        if places >= until_top {
+            return to_top + (places - until_top) / self.top;
+        }
+        match self.growth {
+            Growth::Steady => places / now,
+            Growth::By(step) => ((now * now + 2.0 * step * places).sqrt() - now) / step,
+            Growth::Doubling(every) => {
+                let every = every.as_secs_f64();
+                (places * std::f64::consts::LN_2 / (now * every) + 1.0).log2() * every
+            }
+        }
+    }
+}
 
 /// How long whoever has this ticket waits in a line, or whoever has none and would stand at its end; none where there is
 /// no line. `others` are the lanes of the other lines in which somebody waits.
@@ -83,19 +142,22 @@ pub fn turn_in(
     ticket: Option<u64>,
     lane: Lane,
     others: impl Iterator<Item = Lane>,
-    a_second: f64,
+    outlook: &Outlook,
 ) -> Option<Duration> {
     let line = line?;
     let ahead = ticket.map_or(line.waiting(), |ticket| line.ahead_of(ticket));
-    Some(line_wait(ahead, a_second, share(lane, others)))
+    Some(line_wait(ahead, outlook, share(lane, others)))
 }
 
-/// How long a place in line waits: the recipients ahead over the line's share (0 to 1) of so many a second.
-pub fn line_wait(places_ahead: u64, a_second: f64, share: f64) -> Duration {
-    let a_second = a_second * share.clamp(0.0, 1.0);
-    if places_ahead == 0 || a_second.is_infinite() {
+/// How long a place in line waits: the recipients ahead over the line's share (0 to 1) of the rate.
+pub fn line_wait(places_ahead: u64, outlook: &Outlook, share: f64) -> Duration {
+    let share = share.clamp(0.0, 1.0);
+    if places_ahead == 0 || outlook.a_second.is_infinite() {
         return Duration::ZERO;
     }
-    let seconds = places_ahead as f64 / a_second;
+    if share <= 0.0 {
+        return LINE_WAIT_MAX;
+    }
+    let seconds = outlook.seconds(places_ahead as f64 / share);
     Duration::try_from_secs_f64(seconds).unwrap_or(LINE_WAIT_MAX).min(LINE_WAIT_MAX)
 }

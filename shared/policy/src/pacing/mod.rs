@@ -128,11 +128,11 @@ pub fn chunk(interval_us: i64) -> u32 {
 }
 
 /// Tokens that can be spent in a row over so many connections, which carry `left` messages more in all and are each
-/// busy for `service_us` with one: where they cannot keep up with tokens that are `interval_us` apart, one each, since
-/// the next would be void before a connection is free.
+/// busy for `service_us` with one: where they cannot keep up with tokens that are `interval_us` apart, one, since the
+/// next would be void before a connection is free.
 pub fn spendable(connections: u32, left: u32, service_us: i64, interval_us: i64) -> u32 {
     let keeps_up = i64::from(connections).saturating_mul(interval_us) >= service_us;
-    if keeps_up { left.max(1) } else { connections.max(1) }
+    if keeps_up { left.max(1) } else { 1 }
 }
 
 /// Asks for `tokens` at `now`.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::line::{LINE_WAIT_MAX, line_wait};
+use super::line::{Growth, LINE_WAIT_MAX, Outlook, line_wait};
 use super::*;
 use crate::rate::Rate;
 
@@ -58,7 +58,9 @@ fn what_has_passed_unspent_is_void_but_for_the_burst() {
 #[test]
 fn places_in_line_have_a_wait() {
     let check = |ahead: u64, rate: &str, share: f64, expected: Duration| {
-        assert_eq!(line_wait(ahead, Rate::parse(rate).unwrap().a_second(), share), expected);
+        let a_second = Rate::parse(rate).unwrap().a_second();
+        let outlook = Outlook { a_second, top: a_second, growth: Growth::Steady };
+        assert_eq!(line_wait(ahead, &outlook, share), expected);
     };
     check(100, "10/s", 1.0, Duration::from_secs(10));
     check(100, "10/s", 0.5, Duration::from_secs(20));
@@ -66,6 +68,23 @@ fn places_in_line_have_a_wait() {
     check(100, "unlimited", 0.1, Duration::ZERO);
     check(100, "10/s", 0.0, LINE_WAIT_MAX);
     check(u64::MAX, "1/d", 1.0, LINE_WAIT_MAX);
+}
+
+#[test]
+fn a_rate_that_grows_shortens_the_wait() {
+    let check = |growth: Growth, ahead: u64, expected_s: f64| {
+        let wait = line_wait(ahead, &Outlook { a_second: 2.0, top: 32.0, growth }, 1.0).as_secs_f64();
+        assert!((wait - expected_s).abs() < 0.05, "{growth:?} {ahead}: {wait}");
+    };
+    check(Growth::Steady, 320, 160.0);
+    let ten = Growth::Doubling(Duration::from_secs(10));
+    // 2, 4, 8, 16 a second on the way: (32 - 2) * 10 / ln 2 in 40 seconds.
+    check(ten, 433, 40.0);
+    check(ten, 433 + 3_200, 140.0);
+    check(ten, 29, 10.0);
+    check(Growth::By(1.0), 510, 30.0);
+    check(Growth::By(1.0), 510 + 320, 40.0);
+    check(Growth::By(1.0), 22, 4.93);
 }
 
 /// What one of several holders does at a moment.

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use posthaste_mail::{Domain, Timestamp};
 
+use super::react::{DOUBLES_EVERY, GROWS_EVERY, GROWTH_STEP};
 use super::{Closed, Growth, Speed, Standing};
 use crate::builtin;
 use crate::limits::Limits;
+use crate::pacing::line::{self, Outlook};
 
 /// Whoever waits for a receiver that is closed looks again after this: an operator may have opened it.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
@@ -29,6 +31,8 @@ pub struct Allowed {
     pub recipients_per_message: u32,
     /// Whether anything is sent at all.
     pub gate: Gate,
+    /// The rate that whoever waits reckons with.
+    pub outlook: Outlook,
 }
 
 /// Whether anything is sent.
@@ -60,6 +64,21 @@ impl Standing {
             Some(connections) => connections,
             None => self.connections(limits, a_second, now),
         };
+        let ordered = order.is_some_and(|order| order.rate.is_some());
+        let outlook = match self.speed(limits).filter(|_| !ordered) {
+            None => Outlook { a_second, top: a_second, growth: line::Growth::Steady },
+            Some(speed) => Outlook {
+                a_second,
+                top: ceiling(limits).max(a_second),
+                growth: match speed.growth {
+                    Growth::Doubling => line::Growth::Doubling(DOUBLES_EVERY),
+                    Growth::Additive => {
+                        let top = ceiling(limits).min(builtin::RATE_CEILING.a_second().max(a_second));
+                        line::Growth::By(top * GROWTH_STEP / GROWS_EVERY.as_secs_f64())
+                    }
+                },
+            },
+        };
         let whole = limits.rate.value.interval_us() > 0 && limits.start.value.is_none();
         let at_once = if whole { (a_second.floor() as u32).max(1) } else { u32::MAX };
         Allowed {
@@ -72,6 +91,8 @@ impl Standing {
             ),
             recipients_per_message: learnt(self.recipients_per_message, limits.recipients_per_message.value)
                 .min(at_once),
+            outlook: outlook
+                .at_most(apart.and_then(|apart| apart.rate).map_or(f64::INFINITY, |rate| rate.a_second)),
             gate: match order.filter(|order| order.suspended) {
                 Some(order) => Gate::Closed {
                     until: order.until.unwrap_or(Timestamp::NEVER).min(now.plus(LOOK_AGAIN_ORDERED)),

@@ -125,7 +125,7 @@ def test_every_message_ends_whatever_goes_wrong(own_world, case, tell):
         state = world.faults.state()
     until(lambda: statuses(api, case) == {"delivered": MESSAGES}, lambda: f"all told; {statuses(api, case)}", 120, 3)
     assert outside_the_window(mx, kills) == []
-    assert world.stack.waiting("transactional", dead=True) == (0, 0, 0)
+    assert world.stack.waiting("transactional", dead=True) == (0, 0, 0), world.stack.letters("transactional")
     copies = sum(numbers(mx).values()) - MESSAGES
     tell(f"{MESSAGES} messages, {sum(state['counts'].values())} AWS requests, {sum(state['faults'].values())} of them "
          f"spoiled, {killed} processes killed: all delivered in {lasted:.0f} s, {copies} copies, each in the window")

@@ -57,7 +57,7 @@ def test_an_outage_of_the_tables_loses_nothing(own_world, case, tell):
     assert there() == wanted, "what was refused was not taken"
     assert len(taken(mx, len(wanted))) == len(wanted), "each once"
     for lane in ("transactional", "bulk", "slow", "intake"):
-        assert world.stack.waiting(lane, dead=True) == (0, 0, 0), f"dead letters of {lane}"
+        assert world.stack.waiting(lane, dead=True) == (0, 0, 0), f"dead letters of {lane}: {world.stack.letters(lane)}"
     for id in accepted:
         api.follow(id, "delivered")
     tell(f"DynamoDB gone for {OUTAGE_S:.0f} s: {spoiled} requests and {refused} submissions refused, "

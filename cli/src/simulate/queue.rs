@@ -96,7 +96,7 @@ impl World {
         let lines = &self.sites[usize::from(there.receiver)].lines;
         let others = lines.iter().filter(|(key, line)| line.waiting() > 0 && **key != (lane, tenant));
         let ticket = (there.ticket != NO_TICKET).then_some(u64::from(there.ticket));
-        let others = others.map(|((lane, _), _)| *lane);
+        let others = others.map(|((lane, _), line)| (*lane, line.waiting()));
         let latency = self.receivers[usize::from(there.receiver)].is.latency.as_secs_f64().max(1e-3);
         let most = f64::from(self.sites[usize::from(there.receiver)].limits.connections.value) / latency;
         turn_in(lines.get(&(lane, tenant)), ticket, lane, others, &allowed.outlook.at_most(most))

@@ -291,7 +291,7 @@ fn in_line(job: &Job, view: &View, paced: &Paced, allowed: &Allowed, trunk: &Tru
         .lines
         .iter()
         .filter(|(lane, tenant, line)| line.waiting() > 0 && (*lane != job.lane || *tenant != job.tenant))
-        .map(|(lane, _, _)| *lane);
+        .map(|(lane, _, line)| (*lane, line.waiting()));
     let ticket = known_ticket(job, paced).map(|ticket| ticket.place);
     let outlook = allowed.outlook.at_most(trunk.serves());
     turn_in(line_of(job, view), ticket, job.lane, others, &outlook)

@@ -64,11 +64,12 @@ pub fn weight(lane: Lane) -> u64 {
     }
 }
 
-/// The share of the rate that a line of this lane has beside the lanes of the other lines in which somebody waits.
-pub fn share(lane: Lane, others: impl Iterator<Item = Lane>) -> f64 {
+/// Places that are served before one with so many ahead of it in its own line: those, and of every other line as many
+/// as its weight gives it meanwhile, or all it has.
+pub fn served_before(ahead: u64, lane: Lane, others: impl Iterator<Item = (Lane, u64)>) -> u64 {
     let own = weight(lane);
-    let all = own + others.map(weight).sum::<u64>();
-    own as f64 / all as f64
+    let of_other = |(lane, waiting): (Lane, u64)| waiting.min(ahead.saturating_mul(weight(lane)) / own);
+    others.map(of_other).fold(ahead, u64::saturating_add)
 }
 
 /// A place in line that comes sooner than this is waited for in hand.
@@ -136,28 +137,24 @@ impl Outlook {
 }
 
 /// How long whoever has this ticket waits in a line, or whoever has none and would stand at its end; none where there is
-/// no line. `others` are the lanes of the other lines in which somebody waits.
+/// no line. `others` are the lanes of the other lines, and how many wait in each.
 pub fn turn_in(
     line: Option<&Line>,
     ticket: Option<u64>,
     lane: Lane,
-    others: impl Iterator<Item = Lane>,
+    others: impl Iterator<Item = (Lane, u64)>,
     outlook: &Outlook,
 ) -> Option<Duration> {
     let line = line?;
     let ahead = ticket.map_or(line.waiting(), |ticket| line.ahead_of(ticket));
-    Some(line_wait(ahead, outlook, share(lane, others)))
+    Some(line_wait(served_before(ahead, lane, others), outlook))
 }
 
-/// How long a place in line waits: the recipients ahead over the line's share (0 to 1) of the rate.
-pub fn line_wait(places_ahead: u64, outlook: &Outlook, share: f64) -> Duration {
-    let share = share.clamp(0.0, 1.0);
-    if places_ahead == 0 || outlook.a_second.is_infinite() {
+/// How long it takes until so many places are served.
+pub fn line_wait(places: u64, outlook: &Outlook) -> Duration {
+    if places == 0 || outlook.a_second.is_infinite() {
         return Duration::ZERO;
     }
-    if share <= 0.0 {
-        return LINE_WAIT_MAX;
-    }
-    let seconds = outlook.seconds(places_ahead as f64 / share);
+    let seconds = outlook.seconds(places as f64);
     Duration::try_from_secs_f64(seconds).unwrap_or(LINE_WAIT_MAX).min(LINE_WAIT_MAX)
 }

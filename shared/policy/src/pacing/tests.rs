@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::line::{Growth, LINE_WAIT_MAX, Outlook, line_wait};
+use posthaste_mail::Lane;
+
+use super::line::{Growth, LINE_WAIT_MAX, Outlook, line_wait, served_before};
 use super::*;
 use crate::rate::Rate;
 
@@ -57,23 +59,36 @@ fn what_has_passed_unspent_is_void_but_for_the_burst() {
 
 #[test]
 fn places_in_line_have_a_wait() {
-    let check = |ahead: u64, rate: &str, share: f64, expected: Duration| {
+    let check = |places: u64, rate: &str, expected: Duration| {
         let a_second = Rate::parse(rate).unwrap().a_second();
         let outlook = Outlook { a_second, top: a_second, growth: Growth::Steady };
-        assert_eq!(line_wait(ahead, &outlook, share), expected);
+        assert_eq!(line_wait(places, &outlook), expected);
     };
-    check(100, "10/s", 1.0, Duration::from_secs(10));
-    check(100, "10/s", 0.5, Duration::from_secs(20));
-    check(0, "10/s", 0.0, Duration::ZERO);
-    check(100, "unlimited", 0.1, Duration::ZERO);
-    check(100, "10/s", 0.0, LINE_WAIT_MAX);
-    check(u64::MAX, "1/d", 1.0, LINE_WAIT_MAX);
+    check(100, "10/s", Duration::from_secs(10));
+    check(0, "10/s", Duration::ZERO);
+    check(100, "unlimited", Duration::ZERO);
+    check(u64::MAX, "1/d", LINE_WAIT_MAX);
+}
+
+#[test]
+fn lines_are_served_by_weight_and_no_line_for_more_than_it_has() {
+    let check = |ahead: u64, lane: Lane, others: &[(Lane, u64)], expected: u64| {
+        assert_eq!(served_before(ahead, lane, others.iter().copied()), expected, "{ahead} {lane} {others:?}");
+    };
+    use Lane::{Bulk, Transactional};
+    check(100, Bulk, &[], 100);
+    check(100, Bulk, &[(Bulk, 1_000)], 200);
+    check(100, Bulk, &[(Bulk, 10), (Bulk, 1_000)], 210);
+    check(100, Bulk, &[(Transactional, 3)], 103);
+    check(100, Bulk, &[(Transactional, 1_000_000)], 1_700);
+    check(32, Transactional, &[(Bulk, 1_000_000)], 34);
+    check(0, Bulk, &[(Transactional, 1_000_000)], 0);
 }
 
 #[test]
 fn a_rate_that_grows_shortens_the_wait() {
     let check = |growth: Growth, ahead: u64, expected_s: f64| {
-        let wait = line_wait(ahead, &Outlook { a_second: 2.0, top: 32.0, growth }, 1.0).as_secs_f64();
+        let wait = line_wait(ahead, &Outlook { a_second: 2.0, top: 32.0, growth }).as_secs_f64();
         assert!((wait - expected_s).abs() < 0.05, "{growth:?} {ahead}: {wait}");
     };
     check(Growth::Steady, 320, 160.0);

@@ -46,6 +46,7 @@ pub(super) struct Crew {
     purses: [Option<Purse>; 2],
     standing: Option<(i64, Standing)>,
     full_until: i64,
+    room: u32,
     room_until: i64,
     pub(super) next_line: u32,
     pub(super) slot: i64,
@@ -186,11 +187,17 @@ impl World {
     /// A connection to send over, taken; none: what was in hand was given back, or waits for one that is busy.
     fn free_line(&mut self, worker: u16, receiver: u16, lane: Lane) -> Option<u32> {
         let allowed = self.allowed(worker, receiver);
-        let now = self.now;
         let most = self.receivers[usize::from(receiver)].is.messages_per_connection.unwrap_or(u32::MAX);
         let most = most.min(allowed.messages_per_connection);
-        let makes_room = lane == Lane::Bulk && now < self.crew(worker, receiver).room_until;
-        self.hang_up(worker, receiver, |line| !line.busy && (line.sent >= most || makes_room));
+        self.hang_up(worker, receiver, |line| !line.busy && line.sent >= most);
+        if lane == Lane::Bulk && self.crew(worker, receiver).room > 0 {
+            let crew = self.crew(worker, receiver);
+            let free = crew.lines.iter().find(|line| !line.busy).map(|line| line.id);
+            if let Some(free) = free {
+                crew.room -= 1;
+                self.hang_up(worker, receiver, |line| line.id == free);
+            }
+        }
         let crew = self.crew(worker, receiver);
         if let Some(line) = crew.lines.iter_mut().find(|line| !line.busy) {
             line.busy = true;
@@ -218,8 +225,9 @@ impl World {
     fn open_line(&mut self, worker: u16, receiver: u16, lane: Lane, allowed: &Allowed) -> Opened {
         let (now, clock) = (self.now, self.clock(worker));
         let crew = &mut self.crews[usize::from(worker)][usize::from(receiver)];
-        if now < crew.full_until {
-            return Opened::Later(crew.full_until);
+        let left_to_others = if lane == Lane::Bulk { crew.room_until } else { 0 };
+        if now < crew.full_until.max(left_to_others) {
+            return Opened::Later(crew.full_until.max(left_to_others));
         }
         crew.next_line += 1;
         let id = crew.next_line;
@@ -323,7 +331,8 @@ impl World {
             Tokens::Granted { grant, wanted } => {
                 let crew = &mut self.crews[usize::from(worker)][usize::from(receiver)];
                 if makes_room(wanted, clock) {
-                    crew.room_until = now + 3_000_000;
+                    crew.room += 1;
+                    crew.room_until = now + 1_500_000;
                 }
                 let purse = crew.purses[nth].insert(Purse::new(grant));
                 purse.reserve(clock, 1).map(real).map_or(Leave::Soon(1_000), Leave::At)

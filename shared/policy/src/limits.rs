@@ -109,7 +109,12 @@ impl Policy {
         let known = builtin::rules().iter().filter(|rule| rule.matches.applies(place));
         let mut rules: Vec<&Shaping> = own.chain(known).collect();
         // Stable: among rules as specific as each other the file's stay before the built-in ones.
-        rules.sort_by_key(|rule| std::cmp::Reverse(rule.matches.specificity()));
+        // A built-in rule by suffix says what is known of a site: a rule of the file that names the site comes before it.
+        let specificity = |rule: &Shaping| match rule.matches {
+            Matches::MxSuffix(_) if rule.built_in => (1, 0),
+            _ => rule.matches.specificity(),
+        };
+        rules.sort_by_key(|rule| std::cmp::Reverse(specificity(rule)));
         rules
     }
 

@@ -71,14 +71,22 @@ impl Aws {
             .name("#g", schema::GONE_AT)
             .value(":e", n(wish.epoch))
             .value(":g", self.gone_at());
-        let written = self.table().update(&now_key(key)?, update, "taking tokens").await?;
-        Ok(written.map(|there| {
-            let now_at = micros(&there, schema::TAT).unwrap_or(tat);
-            self.seen().put(key, Some(now_at));
-            Tokens::Granted {
-                grant: Grant { from: now_at.plus(-cost), ..grant },
-                wanted: micros(&there, schema::WANTED),
-            }
-        }))
+        let there = match self.table().update(&now_key(key)?, update, "taking tokens").await? {
+            Ok(there) => there,
+            Err(instead) => return Ok(Err(instead)),
+        };
+        let now_at = micros(&there, schema::TAT).unwrap_or(tat);
+        self.seen().put(key, Some(now_at));
+        let wanted = match micros(&there, schema::WANTED) {
+            Some(at) if self.hears_of(key, at).await? => Some(at),
+            _ => None,
+        };
+        Ok(Ok(Tokens::Granted { grant: Grant { from: now_at.plus(-cost), ..grant }, wanted }))
+    }
+
+    /// Whether it is this one that makes room for who wants a connection: one does, not everybody.
+    async fn hears_of(&self, key: &PaceKey, at: Micros) -> Result<bool, StoreError> {
+        let update = Update::new("REMOVE #w").when("#w = :w").name("#w", schema::WANTED).value(":w", n(at.0));
+        self.table().update(&now_key(key)?, update, "making room").await.map(|heard| heard.is_ok())
     }
 }

@@ -27,6 +27,8 @@ const KNOWN_MAX: usize = 20_000;
 const UNUSED_AFTER: Duration = Duration::from_secs(600);
 /// No leave is asked for longer than this before it is used: a store so slow is another trouble.
 const LEAD_MAX: Duration = Duration::from_millis(800);
+/// A place that was made is left to whoever wants it for so long.
+const ROOM_FOR: Duration = Duration::from_millis(1_500);
 /// Tries to write a standing that others write too.
 const CONTENTION_MAX: u32 = 6;
 /// Tries at tokens whose standing changes meanwhile.
@@ -64,7 +66,8 @@ pub(super) struct Known {
     tat: Option<Micros>,
     /// All seats were taken: nobody asks again before then.
     pub(super) full_until: Timestamp,
-    /// Somebody urgent found no seat: others make room until then.
+    /// Connections that are to make room for somebody urgent, and until when the place is left to it.
+    room: u32,
     pub(super) room_until: Timestamp,
     /// From leave to MAIL, smoothed: the claim, and reading the message.
     lead: Duration,
@@ -223,7 +226,8 @@ impl Paces {
                 let cost = pace.interval_us.saturating_mul(i64::from(tokens));
                 known.tat = known.tat.max(Some(grant.from.plus(cost)));
                 if makes_room(wanted, Micros::at(now)) {
-                    known.room_until = now.plus(posthaste_policy::pacing::book::WANTED_FOR);
+                    known.room += 1;
+                    known.room_until = now.plus(ROOM_FOR);
                 }
                 // An answer that took so long that its tokens passed meanwhile: ask again a little later.
                 at.map(Some).ok_or(Refused::Later(now))
@@ -336,9 +340,12 @@ impl Paced {
         self.locked().tat
     }
 
-    /// Whether whoever holds a connection for other mail is to make room for somebody urgent.
-    pub fn makes_room(&self, now: Timestamp) -> bool {
-        now < self.locked().room_until
+    /// Whether whoever asks, and holds a connection for other mail, is the one that makes room for somebody urgent.
+    pub fn makes_room(&self) -> bool {
+        let mut known = self.locked();
+        let makes = known.room > 0;
+        known.room = known.room.saturating_sub(1);
+        makes
     }
 
     fn reserve(&self, wish: &Wish<'_>, pace: &Pace, now: Micros) -> Option<Micros> {

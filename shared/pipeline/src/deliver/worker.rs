@@ -97,7 +97,7 @@ impl Inner {
     fn serves_on(&self, line: &Line, lane: Lane) -> bool {
         let now = self.ambient.now();
         let makes_room =
-            lane == Lane::Bulk && line.site.paced.as_ref().is_some_and(|paced| paced.makes_room(now));
+            lane == Lane::Bulk && line.site.paced.as_ref().is_some_and(|paced| paced.makes_room());
         line.messages < line.messages_max
             && line.seat.as_ref().is_none_or(|seat| seat.holds(now))
             && !makes_room

@@ -46,7 +46,8 @@ pub enum Tokens {
     Granted {
         /// The tokens.
         grant: Grant,
-        /// Whether somebody urgent is without a seat: see [`WANTED_FOR`].
+        /// When somebody urgent was without a seat; told once: whoever hears it makes room for one, if it is not longer
+        /// ago than [`WANTED_FOR`].
         wanted: Option<Micros>,
     },
     /// Not before then.
@@ -65,7 +66,8 @@ impl Book {
             Answer::Granted(tat, _, grant) => {
                 self.tat = Some(tat);
                 self.epoch = wish.epoch;
-                Tokens::Granted { grant, wanted: self.wanted }
+                // One makes room, not everybody.
+                Tokens::Granted { grant, wanted: self.wanted.take() }
             }
             Answer::Later(when) => Tokens::Later(when),
         }

@@ -65,6 +65,11 @@ fn each_number_comes_from_the_most_specific_rule_that_names_it() {
         ],
     );
     check(
+        "f.example",
+        "mx.google.com",
+        [("30/s", "site google.com"), ("8", "site google.com"), ("50", "built-in mx_suffix .google.com")],
+    );
+    check(
         "slow.example",
         "aspmx.l.google.com",
         [

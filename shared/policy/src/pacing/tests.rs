@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use posthaste_mail::Lane;
 
+use super::book::{Book, TokenAsk, Tokens};
 use super::line::{Growth, LINE_WAIT_MAX, Outlook, line_wait, served_before};
+use super::seats::{GIVE_UP, LEASE, Seat, SeatAsk, Urgency};
 use super::*;
 use crate::rate::Rate;
 
@@ -192,4 +194,85 @@ fn who_comes_when_told_gets_the_whole_rate() {
         }
     }
     assert_eq!(spent, 1_000);
+}
+
+proptest! {
+    /// Whatever holders do and however their clocks differ (two seconds either way): no more of them rely on a seat at
+    /// once than there are, and who goes on asking gets one when the others have died.
+    #[test]
+    fn seats_hold_against_clocks_and_deaths(acts in proptest::collection::vec((0_usize..6, 0_i64..30_000_000, 0_u8..6), 1..150), max in 1_u32..4) {
+        let skew = |who: usize| (who as i64 % 5 - 2) * 1_000_000;
+        let mut book = Book::default();
+        // Until when each relies on its seat, by its own clock.
+        let mut relies: [Option<i64>; 6] = [None; 6];
+        let mut now = 1_000_000_000_000_i64;
+        let give_up = i64::try_from(GIVE_UP.as_micros()).unwrap();
+        for (who, pause, act) in acts {
+            now += pause;
+            let own = now + skew(who);
+            let held = |relies: &[Option<i64>; 6], who: usize| {
+                relies[who].is_some_and(|until| now + skew(who) < until - give_up)
+            };
+            let name = format!("{who}");
+            match act {
+                0 => {
+                    book.seats.give_back(&[name]);
+                    relies[who] = None;
+                }
+                // It dies, and is another one when it comes back: the lease has no holder.
+                1 => relies[who] = None,
+                _ => {
+                    let ask = SeatAsk { who: vec![name], max, opening_us: 0, urgency: Urgency::Usual, now: Micros(own) };
+                    match book.sit(&ask) {
+                        Seat::Taken(until) => relies[who] = Some(until.0),
+                        Seat::Full(_) | Seat::TooSoon(_) | Seat::Leave => relies[who] = None,
+                    }
+                }
+            }
+            let live = (0..6).filter(|who| held(&relies, *who)).count();
+            prop_assert!(live <= max as usize, "{live} of {max} at {now}");
+        }
+        let lapsed = now + 2 * i64::try_from(LEASE.as_micros()).unwrap();
+        let ask = SeatAsk { who: vec!["late".to_owned()], max, opening_us: 0, urgency: Urgency::Usual, now: Micros(lapsed) };
+        prop_assert!(matches!(book.sit(&ask), Seat::Taken(_)));
+    }
+
+    /// Times that are handed out never overlap, whoever asks by whatever clock; and who comes back when told is given
+    /// some, sooner or later.
+    #[test]
+    fn books_hand_out_each_time_once(acts in proptest::collection::vec((0_usize..6, 0_i64..400_000, 1_u32..20), 1..200)) {
+        let pace = Pace { interval_us: 50_000, burst: 1, reach: REACH_BULK };
+        let mut book = Book::default();
+        let (mut now, mut last) = (1_000_000_000_000_i64, i64::MIN);
+        for (who, pause, tokens) in acts {
+            now += pause;
+            let mut own = now + (who as i64 % 5 - 2) * 1_000_000;
+            for tries in 0.. {
+                prop_assert!(tries < 3, "told to come back for ever");
+                match book.tokens(&TokenAsk { tokens, pace, epoch: 0, now: Micros(own) }) {
+                    Tokens::Granted { grant, .. } => {
+                        prop_assert!(grant.from.0 >= last, "handed out twice");
+                        prop_assert!(grant.from.0 <= own + 1_000_000, "too far ahead");
+                        last = grant.from.0 + grant.interval_us * i64::from(grant.tokens);
+                        break;
+                    }
+                    Tokens::Later(at) => own = at.0,
+                    Tokens::Stale => prop_assert!(false, "nothing has changed"),
+                }
+            }
+        }
+    }
+
+    /// Who sleeps over its tokens has lost them: what it may send when it wakes is the burst, whatever it was given.
+    #[test]
+    fn a_stall_is_not_followed_by_a_burst(tokens in 1_u32..100, stall in 1_i64..120, burst in 1_u32..5) {
+        let grant = Grant { from: Micros(0), interval_us: 50_000, tokens, burst };
+        let mut purse = Purse::new(grant);
+        let wakes = Micros(stall * 1_000_000);
+        let mut at_once = 0;
+        while purse.reserve(wakes, 1).is_some_and(|at| at <= wakes) {
+            at_once += 1;
+        }
+        prop_assert!(at_once <= burst, "{at_once} at once");
+    }
 }

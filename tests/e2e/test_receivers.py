@@ -166,7 +166,7 @@ def test_silence_ends_with_the_stage(world, stage):
 def test_a_connection_lost_in_the_body_is_not_ambiguous(world):
     mx = world.receiver("mx1.example.net", "example.net", drop_body_after=200_000)
     api = world.server().api
-    id = api.raw(b"Subject: big\r\n\r\n" + b"0123456789abcdef\r\n" * 1_000_000,
+    id = api.raw(b"Subject: big\r\n\r\n" + b"0123456789abcdef\r\n" * 2_000_000,
                  "ann@example.net", guarantee="at-most-once").expect(202).json["id"]
     until(lambda: attempts(api.message(id)), "one attempt")
     mx.drop_body_after = None

@@ -51,6 +51,8 @@ pub(super) struct Paced {
     look: tokio::sync::Mutex<()>,
     /// One ask for tokens at a time.
     ask: tokio::sync::Mutex<()>,
+    /// One change of the standing at a time.
+    telling: tokio::sync::Mutex<()>,
     /// Those who ask for connections, and those who give them back.
     pub(super) asking: Mutex<Vec<Asking>>,
     pub(super) rising: Mutex<Rising>,
@@ -131,6 +133,7 @@ impl Paces {
             known: Mutex::default(),
             look: tokio::sync::Mutex::default(),
             ask: tokio::sync::Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             asking: Mutex::default(),
             rising: Mutex::default(),
         });
@@ -246,6 +249,12 @@ impl Paces {
         signal: &Signal<'_>,
     ) -> Result<Vec<Change>, StoreError> {
         let mut view = self.view(paced).await?;
+        if view.standing.react(signal, limits, policy).is_none() {
+            return Ok(Vec::new());
+        }
+        // Connections that are at work here hear the same at once: one after the other, so that they see what was written.
+        let _one = paced.telling.lock().await;
+        view = self.view(paced).await?;
         for _ in 0..CONTENTION_MAX {
             let Some(reacted) = view.standing.react(signal, limits, policy) else { return Ok(Vec::new()) };
             if self.write(paced, &view, &reacted.standing).await? {

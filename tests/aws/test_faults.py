@@ -110,7 +110,7 @@ def test_every_message_ends_whatever_goes_wrong(own_world, case, tell):
     mx = world.receiver(dot=lambda session, message: time.sleep(0.02))
     api, kills, killed = world.api(), [], 0
     # Other tests of this stack may have left some.
-    dead = world.stack.waiting("transactional", dead=True)
+    dead = sum(world.stack.waiting("transactional", dead=True))
     started = time.monotonic()
     world.faults.forget()
     with world.faults.at(RATE, seed=SEED, hang_s=HANG_S):
@@ -127,7 +127,7 @@ def test_every_message_ends_whatever_goes_wrong(own_world, case, tell):
         state = world.faults.state()
     until(lambda: statuses(api, case) == {"delivered": MESSAGES}, lambda: f"all told; {statuses(api, case)}", 120, 3)
     assert outside_the_window(mx, kills) == []
-    assert world.stack.waiting("transactional", dead=True) == dead, world.stack.letters("transactional")
+    assert sum(world.stack.waiting("transactional", dead=True)) == dead, world.stack.letters("transactional")
     copies = sum(numbers(mx).values()) - MESSAGES
     tell(f"{MESSAGES} messages, {sum(state['counts'].values())} AWS requests, {sum(state['faults'].values())} of them "
          f"spoiled, {killed} processes killed: all delivered in {lasted:.0f} s, {copies} copies, each in the window")

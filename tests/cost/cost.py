@@ -228,7 +228,7 @@ def main():
     by_service(lines, runs)
     savings(runs, prices)
     units(runs)
-    print("\nNot in it: pacing across functions, quotas and keys of the API, tags (a write unit each), deferrals, and"
+    print("\nNot in it: tokens where the policy gives a rate, quotas and keys of the API, tags (a write unit each), deferrals, and"
           " what\nthe function of the transactional lane asks to hide its jobs by (0.04 to 0.40).")
     print("\nA month in which nobody sends")
     for name, dollars in idle(prices).items():

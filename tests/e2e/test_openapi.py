@@ -9,6 +9,7 @@ import yaml
 
 from harness.program import ROOT
 
+# One worker: what makes its cases keeps the source of lambdas in a cache that two threads break (a KeyError of its own).
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
@@ -21,7 +22,7 @@ def test_no_undocumented_answer_and_no_500(sandbox, tmp_path):
     tool = Path(sys.executable).with_name("schemathesis")
     done = subprocess.run(
         [tool, "run", ROOT / "openapi.yaml", "--url", sandbox.url, "--checks", CHECKS, "--phases", "examples,coverage,fuzzing",
-         "--max-examples", "12", "--seed", "7", "--generation-deterministic", "--workers", "2", "--no-color",
+         "--max-examples", "12", "--seed", "7", "--generation-deterministic", "--workers", "1", "--no-color",
          "--request-timeout", "20", "--exclude-path-regex", "^/v1/events/stream"],
         capture_output=True, text=True, timeout=200, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout[-12000:] + done.stderr[-2000:]

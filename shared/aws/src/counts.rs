@@ -99,6 +99,7 @@ impl Counted {
             Happened::Refused => self.all.add("Refused", 1),
             Happened::StoreFailed => self.all.add("StoreErrors", 1),
             Happened::SiteChanged => self.all.add("SiteChanges", 1),
+            Happened::SiteShut => self.all.add("SitesShut", 1),
             Happened::Paced { lane } => self.of_category(lane, PACED, "Throttled"),
             Happened::Attempted { lane, site, recipients } => {
                 self.of_lane(lane, "Attempts", recipients);

@@ -67,6 +67,8 @@ pub enum Happened<'a> {
     },
     /// What a receiver is given has changed.
     SiteChanged,
+    /// A receiver, or a sending domain there, is given nothing until a probe is taken: somebody should look.
+    SiteShut,
     /// A store did not do what it was asked.
     StoreFailed,
 }

@@ -125,6 +125,9 @@ impl Inner {
         let Some(row) = self.stores.ledger.read(&[job.row_key()]).await?.pop().flatten() else {
             return Ok(());
         };
+        for _ in changes.iter().filter(|change| change.kind == ChangeKind::Shut) {
+            self.ambient.note(Happened::SiteShut);
+        }
         let events: Vec<Effect> = changes.iter().filter_map(|change| event(&row, job, key, change)).collect();
         for _ in &events {
             self.ambient.note(Happened::SiteChanged);
@@ -135,7 +138,7 @@ impl Inner {
 
 fn event(row: &Row, job: &Job, key: &PaceKey, change: &Change) -> Option<Effect> {
     let kind = match change.kind {
-        ChangeKind::Slowed | ChangeKind::Suspended => EventKind::SiteSlowed,
+        ChangeKind::Slowed | ChangeKind::Suspended | ChangeKind::Shut => EventKind::SiteSlowed,
         ChangeKind::Recovered => EventKind::SiteRecovered,
         ChangeKind::Adjusted => return None,
     };

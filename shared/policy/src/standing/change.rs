@@ -32,6 +32,8 @@ pub enum ChangeKind {
     Slowed,
     /// It is given nothing for a while: tells `site.slowed`.
     Suspended,
+    /// It is given nothing but a probe until one is taken: tells `site.slowed`, and somebody should look.
+    Shut,
     /// It is given as much as ever again, or is open again: tells `site.recovered`.
     Recovered,
     /// It is given a step more, or something was learnt: told to nobody.

@@ -358,8 +358,9 @@ impl<'a> Work<'a> {
             .as_ref()
             .is_some_and(|known| known.probe_every.is_some() || known.until >= closed.until);
         if !still {
+            let kind = closing_kind(&closed);
             self.next.closed = Some(closed);
-            self.change(ChangeKind::Suspended, what);
+            self.change(kind, what);
         }
     }
 
@@ -409,11 +410,11 @@ impl<'a> Work<'a> {
 
     fn hold_sender(&mut self, reaction: &Reaction) {
         let closed = self.closing(reaction);
-        let end = ends(&closed);
+        let (end, kind) = (ends(&closed), closing_kind(&closed));
         let Some((name, sender)) = self.sender() else { return };
         if sender.closed.is_none() {
             sender.closed = Some(closed);
-            self.change(ChangeKind::Suspended, format!("mail of {name} is held{end}"));
+            self.change(kind, format!("mail of {name} is held{end}"));
         }
     }
 
@@ -467,6 +468,11 @@ pub fn rate(a_second: f64) -> String {
 
 fn for_time(span: Duration) -> String {
     format!(" for {}", crate::span::show_span(Duration::from_secs(span.as_secs())))
+}
+
+/// What opens by itself needs nobody.
+fn closing_kind(closed: &Closed) -> ChangeKind {
+    if closed.probe_every.is_some() { ChangeKind::Shut } else { ChangeKind::Suspended }
 }
 
 fn ends(closed: &Closed) -> String {

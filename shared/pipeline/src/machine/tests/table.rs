@@ -1,7 +1,7 @@
 //! One case a row of the table.
 
 use super::*;
-use crate::row::{Cancel, Dot};
+use crate::row::{Cancel, Dot, Ticket};
 
 fn settling(row: &Row, name: &str, outcomes: &str, seconds: i64) -> String {
     settles(row, name, outcomes, seconds).map_or("not its own".to_owned(), |step| shown::step(&step))
@@ -71,6 +71,48 @@ fn a_row_released_before_its_time_waits_for_it() {
         claimed(&held, "j1", now(2990)),
         "settle: waiting seq 2 claim 0 job due 3000 wake 3600 | job successor part 0 seq 2 due 3000",
     );
+}
+
+#[test]
+fn a_turn_that_is_far_off_is_waited_for_alone() {
+    let ticket = || Ticket { site: "mx.x.example".to_owned(), place: 7 };
+    let parks = |row: &Row, name: &str, due: i64, seconds: i64| {
+        let step = park(row, &job(row, name), ticket(), at(due), at(seconds));
+        step.map_or("not its own".to_owned(), |step| shown::step(&step))
+    };
+    let row = queued();
+    check(parks(&row, "j1", 3605, 5), "waiting seq 2 claim 0 parked due 3605 wake 2705; a 0; b 0 | ");
+    // Never so short that a job would be promised.
+    check(parks(&row, "j1", 10, 5), "waiting seq 2 claim 0 parked due 906 wake 6; a 0; b 0 | ");
+    let step = park(&row, &job(&row, "j1"), ticket(), at(3605), at(5)).expect("it is the job's");
+    assert_eq!(step.row.ticket, Some(ticket()), "its place is kept");
+    // The job that parked it comes again: nothing is left to do. Another copy of it is stale.
+    check(claimed(&step.row, "j1", now(6)), "replay: ");
+    check(parks(&step.row, "j1", 3605, 6), "not its own");
+    check(claimed(&step.row, "j2", now(6)), "drop");
+    check(parks(&sending(&queued(), "j1", 5), "j2", 3605, 6), "not its own");
+    check(parks(&accepted(facts(), "a@x.example b@y.example"), "j1", 3605, 5), "not its own");
+}
+
+#[test]
+fn a_release_sends_what_was_held_and_nothing_else() {
+    let released = |row: &Row, seconds: i64| {
+        let step = release(row, "h", at(seconds), job_id("clock"));
+        step.map_or("nothing".to_owned(), |step| shown::step(&step))
+    };
+    let held = Around { now: 5, hold: Some("h"), ..Around::default() };
+    let Claim::Hold(step) = claims(&queued(), &job(&queued(), "j1"), held) else { panic!() };
+    check(
+        released(&step.row, 100),
+        "waiting seq 3 claim 0 job due 100 wake 700; a 0; b 0 | job clock part 0 seq 3 due 100",
+    );
+    let mut later = step.row.clone();
+    later.due = at(5000);
+    check(released(&later, 100), "waiting seq 3 claim 0 parked due 5000 wake 4100; a 0; b 0 | ");
+    let other = Row { hold: Some("another".to_owned()), ..step.row.clone() };
+    check(released(&other, 100), "nothing");
+    check(released(&queued(), 100), "nothing");
+    check(released(&sending(&queued(), "j1", 5), 100), "nothing");
 }
 
 #[test]

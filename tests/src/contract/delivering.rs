@@ -158,7 +158,7 @@ impl Day {
         if jobs.is_empty() {
             return;
         }
-        let claimed = self.claims.claim(&jobs).await;
+        let claimed = self.claims.claim(&jobs, None).await;
         for (Delivered { receipt, job }, claimed) in delivered.into_iter().zip(claimed) {
             let disposition = match claimed {
                 Claimed::Over(disposition) => disposition,

@@ -84,7 +84,7 @@ impl Stage {
             }
             let began = world.now();
             let jobs: Vec<Job> = batch.iter().map(|copy| copy.job.clone()).collect();
-            let claimed = claims.claim(&jobs).await;
+            let claimed = claims.claim(&jobs, None).await;
             let each = batch.iter().zip(claimed).map(|(copy, claimed)| {
                 let sending =
                     Sending { stage: &self, hand: &hand, ambient: &ambient, claims: &claims, copy, began };

@@ -53,7 +53,7 @@ impl Calm {
     }
 
     async fn claim(&self, job: &Job) -> Claimed {
-        self.claims.claim(std::slice::from_ref(job)).await.pop().unwrap()
+        self.claims.claim(std::slice::from_ref(job), None).await.pop().unwrap()
     }
 
     async fn sending(&self, job: &Job) -> Row {

@@ -52,8 +52,8 @@ pub struct Claims {
 }
 
 impl Inner {
-    pub(super) async fn claim(&self, jobs: &[Job]) -> Vec<Claimed> {
-        self.claims.claim(jobs).await
+    pub(super) async fn claim(&self, jobs: &[Job], site: Option<&str>) -> Vec<Claimed> {
+        self.claims.claim(jobs, site).await
     }
 
     pub(super) async fn settle(&self, row: &Row, job: &Job, told: &[Told]) -> Disposition {
@@ -81,15 +81,15 @@ impl Claims {
         Self { ambient, stores, holds: Mutex::default() }
     }
 
-    /// Claims for several jobs at once; one answer each, in order.
-    pub async fn claim(&self, jobs: &[Job]) -> Vec<Claimed> {
+    /// Claims for several jobs at once, on their way to a site if they have one; one answer each, in order.
+    pub async fn claim(&self, jobs: &[Job], site: Option<&str>) -> Vec<Claimed> {
         let mut claimed: Vec<Option<Claimed>> = jobs.iter().map(|_| None).collect();
         for _ in 0..CONTENTION_MAX {
             let open: Vec<usize> = (0..jobs.len()).filter(|at| claimed[*at].is_none()).collect();
             if open.is_empty() {
                 break;
             }
-            if let Err(error) = self.claim_round(jobs, &open, &mut claimed).await {
+            if let Err(error) = self.claim_round(jobs, site, &open, &mut claimed).await {
                 tracing::warn!(%error, jobs = open.len(), "the store could not claim; the jobs wait");
                 self.ambient.note(Happened::StoreFailed);
                 let until = self.ambient.now().plus(STORE_OUTAGE_WAIT);
@@ -105,6 +105,7 @@ impl Claims {
     async fn claim_round(
         &self,
         jobs: &[Job],
+        site: Option<&str>,
         open: &[usize],
         claimed: &mut [Option<Claimed>],
     ) -> Result<(), StoreError> {
@@ -116,7 +117,7 @@ impl Claims {
         let mut fresh = || self.ambient.job_id();
         let (mut decided, mut replays) = (Vec::new(), Vec::new());
         for ((at, row), barred) in open.iter().zip(&rows).zip(&barred) {
-            let hold = row.as_ref().and_then(|row| holding(&holds, row));
+            let hold = row.as_ref().and_then(|row| holding(&holds, row, site));
             if let Some(step) =
                 hold.zip(row.as_ref()).and_then(|(hold, row)| recalled(hold, row, &jobs[*at], now, fresh()))
             {
@@ -357,7 +358,7 @@ impl Claims {
 
     /// Whether a row that is being sent is under a hold by now.
     pub(super) async fn is_held(&self, row: &Row) -> Result<bool, StoreError> {
-        Ok(holding(&self.holds().await?, row).is_some())
+        Ok(holding(&self.holds().await?, row, None).is_some())
     }
 
     /// The holds, read at most every [`HOLDS_AGE_MAX`].

@@ -3,9 +3,12 @@
 use crate::row::Row;
 use crate::stores::{Hold, HoldAction, HoldOn};
 
-/// The hold that a row is under: of several a recall first.
-pub fn holding<'a>(holds: &'a [Hold], row: &Row) -> Option<&'a Hold> {
-    let mut there = holds.iter().filter(|hold| hold.released.is_none() && matches(hold, row));
+/// The hold that a row is under, on its way to a site if it is: of several a recall first.
+pub fn holding<'a>(holds: &'a [Hold], row: &Row, site: Option<&str>) -> Option<&'a Hold> {
+    let is_at = |hold: &Hold| matches!(&hold.what, HoldOn::Site(held) if site == Some(held.as_str()));
+    let mut there = holds
+        .iter()
+        .filter(|hold| hold.released.is_none() && (matches(hold, row) || (is_at(hold) && covers(hold, row))));
     let first = there.next()?;
     let recall = |hold: &&Hold| hold.action == HoldAction::Cancel;
     Some(Some(first).filter(recall).or_else(|| there.find(recall)).unwrap_or(first))
@@ -13,8 +16,7 @@ pub fn holding<'a>(holds: &'a [Hold], row: &Row) -> Option<&'a Hold> {
 
 /// Whether a hold is about a row.
 pub fn matches(hold: &Hold, row: &Row) -> bool {
-    if row.facts.accepted_at > hold.until || hold.tenant.as_ref().is_some_and(|tenant| *tenant != row.tenant)
-    {
+    if !covers(hold, row) {
         return false;
     }
     match &hold.what {
@@ -26,4 +28,9 @@ pub fn matches(hold: &Hold, row: &Row) -> bool {
         HoldOn::Domain(domain) => row.domain.as_ref() == Some(domain),
         HoldOn::Site(site) => row.site.as_ref() == Some(site),
     }
+}
+
+/// Whether a hold is about mail of this tenant, and this old.
+fn covers(hold: &Hold, row: &Row) -> bool {
+    row.facts.accepted_at <= hold.until && hold.tenant.as_ref().is_none_or(|tenant| *tenant == row.tenant)
 }

@@ -150,7 +150,7 @@ impl Deliverer {
 impl Inner {
     /// Jobs that need no network: heads to split, and whatever the claim ends by itself.
     async fn claim_only(&self, job: &Job) -> Disposition {
-        match self.claim(std::slice::from_ref(job)).await.pop() {
+        match self.claim(std::slice::from_ref(job), None).await.pop() {
             Some(Claimed::Over(disposition)) => disposition,
             // A row without a domain is split, never sent; should one be claimed all the same, its lease lapses.
             Some(Claimed::Mine(_)) | None => Disposition::Dead("a head cannot be sent".to_owned()),
@@ -159,7 +159,7 @@ impl Inner {
 
     /// Writes down for one job that there was no way or no host.
     async fn fail(&self, job: &Job, failure: &Failure, site: Option<&str>) -> Disposition {
-        match self.claim(std::slice::from_ref(job)).await.pop() {
+        match self.claim(std::slice::from_ref(job), site).await.pop() {
             Some(Claimed::Mine(mut row)) => {
                 if let Some(site) = site {
                     row.site = Some(site.to_owned());

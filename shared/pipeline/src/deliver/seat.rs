@@ -1,7 +1,7 @@
 //! A connection's leave to exist: a lease in the pacer, renewed while it is held, given back when it is closed. A
 //! holder that dies is forgotten when its lease lapses.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ pub(super) struct SeatHeld {
     who: String,
     until: AtomicI64,
     leave: AtomicBool,
-    max: u32,
+    /// Connections there may be, as last heard: whoever is over it hears so at its next renewal.
+    max: AtomicU32,
 }
 
 /// Why there is none.
@@ -57,6 +58,11 @@ pub(super) enum NoSeat {
 }
 
 impl SeatHeld {
+    /// Notes how many connections there may be now.
+    pub fn of(&self, connections: u32) {
+        self.max.store(connections.max(1), Ordering::Relaxed);
+    }
+
     /// Whether another message may go over the connection.
     pub fn holds(&self, now: Timestamp) -> bool {
         !self.leave.load(Ordering::Relaxed)
@@ -102,7 +108,7 @@ impl Inner {
                     who,
                     until: AtomicI64::new(until.to_millis()),
                     leave: AtomicBool::new(false),
-                    max,
+                    max: AtomicU32::new(max),
                 });
                 tokio::spawn(renew(Arc::downgrade(&held), self.ambient.clone(), self.stores.pacer.clone()));
                 Ok(held)
@@ -209,7 +215,7 @@ async fn renew(held: Weak<SeatHeld>, ambient: Ambient, pacer: Arc<dyn Pacer>) {
         let Some(seat) = held.upgrade() else { return };
         let ask = SeatAsk {
             who: vec![seat.who.clone()],
-            max: seat.max,
+            max: seat.max.load(Ordering::Relaxed),
             opening_us: 0,
             urgency: Urgency::Usual,
             now: Micros::at(ambient.now()),

@@ -9,7 +9,7 @@ use posthaste_smtp::{After, ContentKind, Manner, Outcome, Proceed, Report, SmtpU
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::dial::{Line, NoLine, Wish};
+use super::dial::{Line, NoLine, Place, Wish};
 use super::outcome::{Answered, Failure, of_recipient};
 use super::return_path::mail_from;
 use super::tell::Heard;
@@ -160,6 +160,15 @@ impl Inner {
         told
     }
 
+    /// Whether a transaction for so many recipients may begin now; waits a little for it.
+    async fn may_begin(&self, site: &Place, work: &Work, recipients: usize) -> bool {
+        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        match self.another(site, work, recipients).await {
+            Ok(leave) => self.begin(site, work, &leave).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
     async fn transact(&self, sending: &Sending<'_>, line: &mut Line, recipients: &[usize]) -> Report {
         let (transaction, guarantee) = {
             let row = sending.row.lock().await;
@@ -261,8 +270,12 @@ impl Inner {
         let Ok(mut other) = self.dial(sending.wired, &sending.work.way, wish, sending.deadline).await else {
             return;
         };
-        let (again, mut rest): (Vec<Told>, Vec<Told>) = told.drain(..).partition(|t| relay(t) || protocol(t));
-        let recipients: Vec<usize> = again.iter().map(|t| t.recipient).collect();
+        let is_again = |t: &Told| relay(t) || protocol(t);
+        let recipients: Vec<usize> = told.iter().filter(|t| is_again(t)).map(|t| t.recipient).collect();
+        if !self.may_begin(&other.site, sending.work, recipients.len()).await {
+            return self.hang_up(other).await;
+        }
+        let (again, mut rest): (Vec<Told>, Vec<Told>) = told.drain(..).partition(is_again);
         let report = self.transact(sending, &mut other, &recipients).await;
         let mut left = recipients.clone();
         sending.take_report(&other, &recipients, &report, &mut rest, &mut left);

@@ -175,9 +175,30 @@ impl Inner {
         more: u32,
         recipients: u32,
     ) -> Result<Leave, Timestamp> {
+        let lead = site.paced.as_ref().map(|paced| paced.lead()).unwrap_or_default();
+        self.leave_with(site, work, more, recipients, lead).await
+    }
+
+    /// Leave for a transaction that is ready to begin.
+    pub(super) async fn another(
+        &self,
+        site: &Place,
+        work: &Work,
+        recipients: u32,
+    ) -> Result<Leave, Timestamp> {
+        self.leave_with(site, work, 0, recipients, Duration::ZERO).await
+    }
+
+    async fn leave_with(
+        &self,
+        site: &Place,
+        work: &Work,
+        more: u32,
+        recipients: u32,
+        lead: Duration,
+    ) -> Result<Leave, Timestamp> {
         let always = Leave { recipients, at: None, given: Instant::now() };
         let Some(paced) = &site.paced else { return Ok(always) };
-        let lead = paced.lead();
         // A probe is one message, let through by its standing.
         if work.probe == Probe::Yes {
             return Ok(always);
@@ -219,23 +240,6 @@ impl Inner {
             }
         }
         Err(self.ambient.now())
-    }
-
-    /// Leave for a transaction that is ready to begin.
-    pub(super) async fn another(
-        &self,
-        site: &Place,
-        work: &Work,
-        recipients: u32,
-    ) -> Result<Leave, Timestamp> {
-        if let Some(paced) = &site.paced {
-            let limits = site.limits(&self.ambient.policy.get());
-            let (lane, sender) = (work.job.lane, work.job.sender.as_ref());
-            let wish = Wish { lane, recipients, more: 0, limits: &limits, sender, lead: Duration::ZERO };
-            let at = self.spend(paced, &wish).await?;
-            return Ok(Leave { recipients, at: Some(at), given: Instant::now() });
-        }
-        Ok(Leave { recipients, at: None, given: Instant::now() })
     }
 
     /// The time of the first token; returns when that is no further off than the lead.

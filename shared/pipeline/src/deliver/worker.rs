@@ -12,6 +12,7 @@ use tracing::Instrument;
 use super::claims::Claimed;
 use super::dial::{Line, NoLine, Place, Wish, down_for};
 use super::outcome::Failure;
+use super::seat::SeatHeld;
 use super::tell::Heard;
 use super::trunk::{Trunk, Work};
 use super::turn::Leave;
@@ -28,8 +29,8 @@ pub(super) async fn work(inner: Arc<Inner>, trunk: Arc<Trunk>) {
     let mut line: Option<Line> = None;
     loop {
         let wired = inner.wiring.of(&inner.ambient.policy.get());
-        let site = line.as_ref().map(|line| line.site.clone());
-        let patience = inner.patience(site, wired.policy.smtp.idle_timeout).await;
+        let open = line.as_ref().map(|line| (line.site.clone(), line.seat.clone()));
+        let patience = inner.patience(open, wired.policy.smtp.idle_timeout).await;
         let Some(batch) = trunk.next(patience).await else { break };
         let Some(first) = batch.first() else { continue };
         let (way, lane, probe) = (first.way.clone(), first.job.lane, first.probe);
@@ -80,13 +81,16 @@ impl Inner {
 
     /// How long a worker waits for the next message with its connection open: not at all without one, or where others
     /// may be waiting for its seat.
-    async fn patience(&self, site: Option<Place>, idle: Duration) -> Duration {
-        let Some(site) = site else { return Duration::ZERO };
+    async fn patience(&self, open: Option<(Place, Option<Arc<SeatHeld>>)>, idle: Duration) -> Duration {
+        let Some((site, seat)) = open else { return Duration::ZERO };
         let Some(paced) = &site.paced else { return idle };
         match self.paces.view(paced).await {
             Ok(view) => {
-                let allowed =
-                    view.standing.allowed(&site.limits(&self.ambient.policy.get()), None, self.ambient.now());
+                let limits = site.limits(&self.ambient.policy.get());
+                let allowed = view.standing.allowed(&limits, None, self.ambient.now());
+                if let Some(seat) = &seat {
+                    seat.of(allowed.connections);
+                }
                 if view.seats >= allowed.connections { FULL_PATIENCE.min(idle) } else { idle }
             }
             Err(_) => Duration::ZERO,
@@ -97,10 +101,11 @@ impl Inner {
     fn serves_on(&self, line: &Line, lane: Lane) -> bool {
         let now = self.ambient.now();
         let makes_room =
-            lane == Lane::Bulk && line.site.paced.as_ref().is_some_and(|paced| paced.makes_room());
+            || lane == Lane::Bulk && line.site.paced.as_ref().is_some_and(|paced| paced.makes_room());
+        // Who hangs up anyway makes room by it, and is not counted as one who was asked to.
         line.messages < line.messages_max
             && line.seat.as_ref().is_none_or(|seat| seat.holds(now))
-            && !makes_room
+            && !makes_room()
     }
 
     /// No connection is to be had now: those who have one serve this trunk's jobs too, or the jobs come back.
@@ -141,6 +146,7 @@ impl Inner {
         let left = line.messages_max.saturating_sub(line.messages + 1);
         let mut line = Some(line);
         let Some(first) = batch.first() else { return line };
+        let site_name = first.way.site.to_string();
         let mut leave = match self.ask_leave(&site, first, trunk, left).await {
             Ok(leave) => Some(leave),
             Err(later) => {
@@ -153,7 +159,7 @@ impl Inner {
             }
         };
         let jobs: Vec<_> = batch.iter().map(|work| work.job.clone()).collect();
-        let claims = self.claim(&jobs).await;
+        let claims = self.claim(&jobs, Some(site_name.as_str())).await;
         for (work, claimed) in batch.drain(..).zip(claims) {
             let row = match claimed {
                 Claimed::Over(disposition) => {
@@ -166,13 +172,14 @@ impl Inner {
             // The first one's leave was asked before its claim; the others hold their rows while they wait, which is
             // short: only fast sites have several claimed at once.
             let leave = match leave.take() {
-                Some(leave) => leave,
-                None => loop {
-                    match self.ask_leave(&site, &work, trunk, left).await {
-                        Ok(leave) => break leave,
-                        Err(later) => tokio::time::sleep_until(self.instant(later)).await,
-                    }
-                },
+                Some(leave) => Some(leave),
+                None => self.leave_of_a_claimed(&site, &work, trunk, left).await,
+            };
+            let Some(leave) = leave else {
+                // Nothing was said to anybody: it comes again, and stands in line as one that was not claimed.
+                let disposition = self.settle(&row, &work.job, &[]).await;
+                work.end(disposition);
+                continue;
             };
             let began = Instant::now();
             let (row, told, heard) = self.send(wired, &work, *row, &mut line, leave).await;
@@ -194,6 +201,22 @@ impl Inner {
             tokio::spawn(settle.in_current_span());
         }
         line
+    }
+
+    /// Leave for a row that is held meanwhile; none if that would be for long.
+    async fn leave_of_a_claimed(&self, site: &Place, work: &Work, trunk: &Trunk, left: u32) -> Option<Leave> {
+        /// Refusals that are waited for, each for at most [`HELD_FOR`].
+        const REFUSALS_MAX: u32 = 5;
+        /// A row is not kept from others longer than this for a receiver's sake.
+        const HELD_FOR: Duration = Duration::from_secs(5);
+        for _ in 0..REFUSALS_MAX {
+            match self.ask_leave(site, work, trunk, left).await {
+                Ok(leave) => return Some(leave),
+                Err(later) if later.since(self.ambient.now()) > HELD_FOR => return None,
+                Err(later) => tokio::time::sleep_until(self.instant(later)).await,
+            }
+        }
+        None
     }
 
     async fn ask_leave(

@@ -36,6 +36,18 @@ def test_each_kind_of_hold_holds_and_its_release_sends(world):
     api.get("/v1/holds/hold_none").expect(404)
 
 
+def test_a_held_site_is_not_come_to_by_mail_that_was_never_there(world):
+    host = Counted(world, "mx1.example.net", "example.net")
+    api = world.server().api
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
+    id = api.send("ann@example.net", send_at=soon)
+    hold = held(api, site="mx1.example.net")
+    until(lambda: api.message(id)["status"] == "held", "it is held", 20)
+    assert host.times == []
+    api.delete(f"/v1/holds/{hold['id']}").expect(200)
+    api.follow(id, "delivered", 30)
+
+
 def test_what_comes_later_is_free(world):
     host = world.receiver("mx1.example.net", "example.net")
     api = world.server().api

@@ -1,6 +1,8 @@
 """Rates, connections and messages a connection as a receiver counts them; what it says is heeded; nobody else waits."""
 
 import bisect
+import os
+import signal
 import time
 
 from harness.api import Api
@@ -76,6 +78,23 @@ def test_a_limited_receiver_never_sees_more_and_others_do_not_wait(world, tell):
     assert slow.rate() >= 15
     assert slow.messages_a_session() <= 10
     assert waited < 2 and len(other.taken) == 1
+
+
+def test_a_stall_is_not_followed_by_a_burst(world, tell):
+    slow = Counted(world, "mx1.slow.example", "slow.example")
+    server = world.server(policy=shaped(world, "slow.example", "20/s", messages=100))
+    send_all(server.api, 300, "slow.example", lane="bulk")
+    until(lambda: len(slow.times) > 20, "it has begun")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        time.sleep(5)
+    finally:
+        woken = time.monotonic()
+        os.kill(server.process.pid, signal.SIGCONT)
+    until(lambda: len([t for t in slow.times if t > woken]) >= 60, "it goes on", 30)
+    tell(f"after a stall of 5 s: {len([t for t in slow.times if 0 < t - woken < 1])} in the first second of 20/s, "
+         f"at most {slow.most_in(1.0)} in any")
+    assert slow.most_in(1.0) <= 20 + NOISE
 
 
 def test_a_password_does_not_wait_behind_a_campaign(world, tell):

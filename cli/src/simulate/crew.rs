@@ -5,37 +5,22 @@ use std::collections::VecDeque;
 use posthaste_mail::{Lane, Stage, Timestamp};
 use posthaste_policy::Verdict;
 use posthaste_policy::pacing::book::{TokenAsk, Tokens, makes_room};
-use posthaste_policy::pacing::seats::{Seat, SeatAsk, Urgency};
 use posthaste_policy::pacing::{
     Micros, Pace, Purse, REACH_BULK, REACH_TRANSACTIONAL, chunk, interval_us, spendable,
 };
 use posthaste_policy::standing::{Allowed, Standing};
 
+use super::lines::Line;
 use super::queue::HIDDEN;
-use super::receiver::{Answer, Door};
+use super::receiver::Answer;
 use super::world::{BEGINNING, Event, Job, State, World, micros};
 
 /// As in delivery: a standing is read again after this …
 const VIEW_AGE_MAX: i64 = 2_000_000;
-/// … tokens further off than this are not waited for …
+/// … and tokens further off than this are not waited for.
 const TOKEN_WAIT_MAX: i64 = 5_000_000;
-/// … and who finds all connections taken asks again after this, and up to as much again.
-const FULL_FOR: i64 = 700_000;
-/// A lease is renewed this often.
-const RENEWED_EVERY: i64 = 20_000_000;
 /// A connection that stays idle so long is closed where all there may be are taken.
 const IDLE_FOR: i64 = 1_000_000;
-
-/// One connection.
-pub(super) struct Line {
-    id: u32,
-    who: String,
-    sent: u32,
-    busy: bool,
-    idle_since: i64,
-    /// Renewed then.
-    renewed: i64,
-}
 
 /// See the module.
 #[derive(Default)]
@@ -45,9 +30,9 @@ pub(super) struct Crew {
     pub(super) lines: Vec<Line>,
     purses: [Option<Purse>; 2],
     standing: Option<(i64, Standing)>,
-    full_until: i64,
-    room: u32,
-    room_until: i64,
+    pub(super) full_until: i64,
+    pub(super) room: u32,
+    pub(super) room_until: i64,
     pub(super) next_line: u32,
     pub(super) slot: i64,
     look_at: Option<i64>,
@@ -82,7 +67,7 @@ impl World {
     }
 
     /// A worker looks again then, if it does not do so before.
-    fn look_in(&mut self, worker: u16, receiver: u16, wait: i64) {
+    pub(super) fn look_in(&mut self, worker: u16, receiver: u16, wait: i64) {
         let at = self.now + wait;
         let crew = self.crew(worker, receiver);
         if crew.look_at.is_none_or(|known| at < known) {
@@ -143,146 +128,18 @@ impl World {
         }
     }
 
-    /// Keeps the leases of a worker's connections; one that lapsed meanwhile is closed.
-    fn renew(&mut self, worker: u16, receiver: u16) {
-        let (now, clock) = (self.now, self.clock(worker));
-        let max = self.sites[usize::from(receiver)].limits.connections.value;
-        let crew = &mut self.crews[usize::from(worker)][usize::from(receiver)];
-        let mut lost = Vec::new();
-        for line in crew.lines.iter_mut().filter(|line| now - line.renewed > RENEWED_EVERY) {
-            line.renewed = now;
-            self.requests.paced();
-            let ask = SeatAsk {
-                who: vec![line.who.clone()],
-                max,
-                opening_us: 0,
-                urgency: Urgency::Usual,
-                now: clock,
-            };
-            if !matches!(self.sites[usize::from(receiver)].book.sit(&ask), Seat::Taken(_)) {
-                lost.push(line.id);
-            }
-        }
-        self.hang_up(worker, receiver, |line| !line.busy && lost.contains(&line.id));
-    }
-
-    fn set_free(&mut self, worker: u16, receiver: u16, id: u32) {
-        let crew = self.crew(worker, receiver);
-        if let Some(line) = crew.lines.iter_mut().find(|line| line.id == id) {
-            line.busy = false;
-        }
-    }
-
-    fn hang_up(&mut self, worker: u16, receiver: u16, which: impl Fn(&Line) -> bool) {
-        let crew = &mut self.crews[usize::from(worker)][usize::from(receiver)];
-        let (gone, kept): (Vec<Line>, Vec<Line>) = crew.lines.drain(..).partition(|line| which(line));
-        crew.lines = kept;
-        for line in gone {
-            self.sites[usize::from(receiver)].book.seats.give_back(std::slice::from_ref(&line.who));
-            self.receivers[usize::from(receiver)].open -= 1;
-            self.requests.paced();
-        }
-    }
-
-    /// A connection to send over, taken; none: what was in hand was given back, or waits for one that is busy.
-    fn free_line(&mut self, worker: u16, receiver: u16, lane: Lane) -> Option<u32> {
-        let allowed = self.allowed(worker, receiver);
-        let most = self.receivers[usize::from(receiver)].is.messages_per_connection.unwrap_or(u32::MAX);
-        let most = most.min(allowed.messages_per_connection);
-        self.hang_up(worker, receiver, |line| !line.busy && line.sent >= most);
-        if lane == Lane::Bulk && self.crew(worker, receiver).room > 0 {
-            let crew = self.crew(worker, receiver);
-            let free = crew.lines.iter().find(|line| !line.busy).map(|line| line.id);
-            if let Some(free) = free {
-                crew.room -= 1;
-                self.hang_up(worker, receiver, |line| line.id == free);
-            }
-        }
-        let crew = self.crew(worker, receiver);
-        if let Some(line) = crew.lines.iter_mut().find(|line| !line.busy) {
-            line.busy = true;
-            return Some(line.id);
-        }
-        if crew.lines.len() >= allowed.connections as usize {
-            return None;
-        }
-        match self.open_line(worker, receiver, lane, &allowed) {
-            Opened::Line(id) => Some(id),
-            Opened::Soon => None,
-            Opened::Later(at) => {
-                if self.crew(worker, receiver).lines.is_empty() {
-                    self.give_back(worker, receiver, &allowed, at);
-                }
-                None
-            }
-            Opened::Failed(verdict, stage) => {
-                self.fail_all(worker, receiver, &verdict, stage);
-                None
-            }
-        }
-    }
-
-    fn open_line(&mut self, worker: u16, receiver: u16, lane: Lane, allowed: &Allowed) -> Opened {
-        let (now, clock) = (self.now, self.clock(worker));
-        let crew = &mut self.crews[usize::from(worker)][usize::from(receiver)];
-        let left_to_others = if lane == Lane::Bulk { crew.room_until } else { 0 };
-        if now < crew.full_until.max(left_to_others) {
-            return Opened::Later(crew.full_until.max(left_to_others));
-        }
-        crew.next_line += 1;
-        let id = crew.next_line;
-        let site = &mut self.sites[usize::from(receiver)];
-        let name = format!("{worker}-{id}");
-        let ask = SeatAsk {
-            who: vec![name.clone()],
-            max: allowed.connections,
-            opening_us: interval_us(site.limits.connection_rate.value.a_second()),
-            urgency: if lane == Lane::Transactional { Urgency::Urgent } else { Urgency::Usual },
-            now: clock,
-        };
-        self.requests.paced();
-        match site.book.sit(&ask) {
-            Seat::Taken(_) => {}
-            Seat::TooSoon(at) => {
-                self.look_in(worker, receiver, (at.0 - clock.0).max(1));
-                return Opened::Soon;
-            }
-            Seat::Full(_) | Seat::Leave => {
-                let until = now + FULL_FOR + (self.chance.unit() * FULL_FOR as f64) as i64;
-                self.crew(worker, receiver).full_until = until;
-                return Opened::Later(until);
-            }
-        }
-        match self.receivers[usize::from(receiver)].connect(now) {
-            Door::Open => {
-                let line = Line { id, who: name, sent: 0, busy: true, idle_since: now, renewed: now };
-                self.crew(worker, receiver).lines.push(line);
-                Opened::Line(id)
-            }
-            Door::Nobody => {
-                self.sites[usize::from(receiver)].book.seats.give_back(&ask.who);
-                Opened::Failed(self.network.clone(), Stage::Connect)
-            }
-            Door::TooMany => {
-                self.receivers[usize::from(receiver)].open -= 1;
-                self.sites[usize::from(receiver)].book.seats.give_back(&ask.who);
-                Opened::Failed(self.too_many_connections.clone(), Stage::Banner)
-            }
-        }
-    }
-
     pub(super) fn in_hand(&mut self, worker: u16, receiver: u16) -> Vec<Job> {
         let crew = self.crew(worker, receiver);
         crew.urgent.drain(..).chain(crew.bulk.drain(..)).collect()
     }
 
-    fn give_back(&mut self, worker: u16, receiver: u16, allowed: &Allowed, least: i64) {
+    pub(super) fn give_back(&mut self, worker: u16, receiver: u16, allowed: &Allowed, least: i64) {
         for (message, _) in self.in_hand(worker, receiver) {
             self.wait(worker, message, allowed, least);
         }
     }
 
-    fn fail_all(&mut self, worker: u16, receiver: u16, verdict: &Verdict, stage: Stage) {
+    pub(super) fn fail_all(&mut self, worker: u16, receiver: u16, verdict: &Verdict, stage: Stage) {
         let jobs = self.in_hand(worker, receiver);
         self.signal(worker, receiver, verdict, stage);
         for (message, seq) in jobs {
@@ -412,14 +269,6 @@ enum Leave {
     At(i64),
     Soon(i64),
     Back(i64),
-}
-
-enum Opened {
-    Line(u32),
-    /// Looked at again then.
-    Soon,
-    Later(i64),
-    Failed(Verdict, Stage),
 }
 
 fn crew_forgets(crew: &mut Crew) {

@@ -3,6 +3,7 @@
 
 mod chance;
 mod crew;
+mod lines;
 mod outcome;
 mod queue;
 mod receiver;

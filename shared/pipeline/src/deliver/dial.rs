@@ -9,7 +9,7 @@ use posthaste_mail::{Domain, Lane, Timestamp};
 use posthaste_policy::file::RelayHost;
 use posthaste_policy::retry::{HostTrouble, PLAINER_FOR, host_trouble, skip_for};
 use posthaste_policy::standing::Gate;
-use posthaste_policy::{Limits, Policy, SiteName, Smarthost, TlsMode};
+use posthaste_policy::{Smarthost, TlsMode};
 use posthaste_route::{AllowPrivate, MailHosts};
 use posthaste_smtp::{
     ConnectFailure, Connection, Credentials, Habits, Manner, OpenError, Peer, Session, StartTls,
@@ -17,7 +17,7 @@ use posthaste_smtp::{
 use tokio::time::Instant;
 
 use super::outcome::{Failure, of_all, of_open, of_route};
-use super::paces::Paced;
+use super::place::{Place, Terms};
 use super::seat::{FULL_FOR, NoSeat, SeatHeld};
 use super::trunk::Probe;
 use super::way::{To, Way};
@@ -62,35 +62,6 @@ pub(super) struct Wish {
     pub lane: Lane,
     /// Whether a receiver that is closed is tried.
     pub probe: Probe,
-}
-
-/// A receiver as connections to one host meet it.
-#[derive(Clone)]
-pub(super) struct Place {
-    /// What is known of its pace; none in the sandbox.
-    pub paced: Option<Arc<Paced>>,
-    terms: Arc<Terms>,
-}
-
-/// What a receiver may be given at most, and by which policy.
-struct Terms {
-    policy: Arc<Policy>,
-    limits: Arc<Limits>,
-    site: SiteName,
-    hosts: Vec<Domain>,
-    domain: Domain,
-}
-
-impl Place {
-    /// What it may be given at most under the policy in force: what stands in hand was let in under an older one.
-    pub fn limits(&self, policy: &Arc<Policy>) -> Arc<Limits> {
-        let terms = &self.terms;
-        if Arc::ptr_eq(&terms.policy, policy) {
-            return terms.limits.clone();
-        }
-        let place = posthaste_policy::Place { site: &terms.site, hosts: &terms.hosts, domain: &terms.domain };
-        Arc::new(policy.limits(&place))
-    }
 }
 
 /// One address to try.

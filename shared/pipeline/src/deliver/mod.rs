@@ -11,6 +11,7 @@ mod history;
 pub mod hold;
 pub mod outcome;
 mod paces;
+mod place;
 pub mod return_path;
 mod seat;
 mod send;

@@ -9,8 +9,9 @@ use posthaste_smtp::{After, ContentKind, Manner, Outcome, Proceed, Report, SmtpU
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::dial::{Line, NoLine, Place, Wish};
+use super::dial::{Line, NoLine, Wish};
 use super::outcome::{Answered, Failure, of_recipient};
+use super::place::Place;
 use super::return_path::mail_from;
 use super::tell::Heard;
 use super::trunk::Work;

@@ -8,8 +8,9 @@ use posthaste_policy::standing::{Change, ChangeKind, Signal, SignalOf};
 use posthaste_policy::{Action, Verdict};
 
 use super::Inner;
-use super::dial::{Line, Place};
+use super::dial::Line;
 use super::outcome::Failure;
+use super::place::Place;
 use super::wired::Wired;
 use crate::effect::{Effect, Event, EventKind, SiteChange};
 use crate::machine::Told;

@@ -13,8 +13,8 @@ use posthaste_policy::standing::{Allowed, Gate};
 use posthaste_policy::{Given, Limits, Rate};
 use tokio::time::Instant;
 
-use super::dial::Place;
 use super::paces::{Paced, Refused, Wish};
+use super::place::Place;
 use super::trunk::{Probe, Trunk, Work};
 use super::way::{Way, sandbox_allows};
 use super::{Disposition, Inner};

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::claims::Claimed;
-use super::dial::{Line, NoLine, Place, Wish, down_for};
+use super::dial::{Line, NoLine, Wish, down_for};
 use super::outcome::Failure;
+use super::place::Place;
 use super::seat::SeatHeld;
 use super::tell::Heard;
 use super::trunk::{Trunk, Work};

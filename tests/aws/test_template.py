@@ -38,7 +38,7 @@ OWN_SETTINGS = {
 METRICS = {
     "Accepted", "Attempts", "Delivered", "Deferred", "Bounced", "Throttled", "Expired", "Suppressed", "Ambiguous",
     "Complained", "TimeToDelivery", "LedgerAge", "Waiting", "DeadLetters", "DnsTime", "TlsTime", "ConnectTime",
-    "AwsCalls", "AwsThrottles", "StoreErrors", "Refused",
+    "AwsCalls", "AwsThrottles", "StoreErrors", "Refused", "SiteChanges", "SitesShut",
 }
 
 

@@ -41,9 +41,18 @@ def test_a_domain_whose_look_up_fails_waits(sandbox):
 
 
 def test_a_report_comes_back_to_what_was_delivered(sandbox):
-    """`late-bounce@` and `complaint@` accept; that a report came back is the feedback's to tell."""
-    for address in ("late-bounce@a.example", "complaint@a.example"):
-        sandbox.follow(sandbox.send(address), ("delivered", "bounced"))
+    late, complaint = sandbox.send("late-bounce@a.example"), sandbox.send("complaint@a.example", lane="bulk")
+    message = sandbox.follow(late, "bounced", 30)
+    tries = attempts(message)
+    assert [(a["stage"], a["action"]) for a in tries] == [("dot", "deliver"), ("report", "bounce")]
+    assert tries[-1]["category"] == "bad-mailbox"
+    assert [e["type"] for e in sandbox.events(late)] == ["delivery.delivered", "delivery.bounced"]
+    sandbox.follow(sandbox.send("late-bounce@a.example"), "suppressed")
+    sandbox.follow(complaint, "delivered")
+    until(lambda: "recipient.complained" in [e["type"] for e in sandbox.events(complaint)], "the complaint", 30)
+    # It closes the lane it came from, and no other.
+    sandbox.follow(sandbox.send("complaint@a.example", lane="bulk"), "suppressed")
+    sandbox.follow(sandbox.send("complaint@a.example", lane="transactional"), "delivered")
 
 
 def test_a_script_may_be_told_to_go_on_now(sandbox):

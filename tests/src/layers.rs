@@ -15,7 +15,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("route", &["mail"]),
     ("auth", &["mail"]),
     ("sandbox", &["mail"]),
-    ("pipeline", &["mail", "policy", "smtp", "route", "auth"]),
+    ("pipeline", &["mail", "policy", "feedback", "smtp", "route", "auth"]),
     ("embedded", &["mail", "policy", "pipeline"]),
     ("aws", &["mail", "policy", "pipeline"]),
     ("api", &["mail", "policy", "pipeline", "sandbox"]),

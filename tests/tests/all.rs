@@ -69,7 +69,8 @@ contract! {
     finding: messages_are_found_newest_first pages_stay_put what_waits_is_counted;
     lists: suppressions_are_listed_by_address events_come_after_a_cursor dead_letters_are_taken_off_one_by_one
         holds_are_put_and_taken_away a_secret_is_made_once;
-    access: keys_are_found_listed_and_revoked a_quota_is_filled_and_not_more a_quota_holds_against_many_at_once
+    access: keys_are_found_listed_and_revoked tenants_are_found_by_their_tags reports_are_kept_once_and_listed
+            a_quota_is_filled_and_not_more a_quota_holds_against_many_at_once
         an_upload_is_put_once_and_is_its_tenants an_upload_has_the_length_that_was_announced;
     pacing: tokens_are_as_the_book_says no_time_is_handed_out_twice connections_are_counted_across_holders
         connections_are_opened_and_given_up_as_told one_standing_follows_another places_in_line_are_handed_out_once;

@@ -98,9 +98,10 @@ impl Host {
         let listener = http::listen(setup.http)
             .map_err(|error| Failure::failed(format!("--http {}: {error}", setup.http)))?;
         let http = listener.local_addr().map_err(Failure::failed)?;
-        let ambient = Ambient::system(setup.policy);
+        let links = format!("http://{http}");
+        let ambient = Ambient::system(policy::reached_at(setup.policy, &links));
         let store = setup.place.open(&ambient).await?;
-        let sandbox = sandbox::open(&ambient).map_err(Failure::failed)?;
+        let (sandbox, reports) = sandbox::open(&ambient).map_err(Failure::failed)?;
         let listening = sandbox
             .listen(setup.sandbox_smtp)
             .await
@@ -129,7 +130,11 @@ impl Host {
             names: door.names,
             sandbox: Some(SandboxMail::Here(sandbox)),
         };
-        host.spawn_all(listener, app, &deliverer, setup.policy_file, &Stop(stopped));
+        let stop = Stop(stopped);
+        let taking = sandbox::take_in(app.ambient.clone(), app.stores.clone(), reports, stop.clone());
+        host.tasks.spawn(taking);
+        let file = setup.policy_file.map(|file| policy::File { file, links });
+        host.spawn_all(listener, app, &deliverer, file, &stop);
         Ok(host)
     }
 
@@ -138,7 +143,7 @@ impl Host {
         listener: TcpListener,
         app: App,
         deliverer: &Deliverer,
-        policy_file: Option<PathBuf>,
+        policy_file: Option<policy::File>,
         stop: &Stop,
     ) {
         let ambient = app.ambient.clone();

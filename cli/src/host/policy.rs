@@ -20,8 +20,20 @@ pub(super) fn secret(name: &str) -> Option<String> {
     std::env::var(secret_variable(name)).ok().filter(|secret| !secret.is_empty())
 }
 
+/// The policy of a host whose API is reached at an address: what links in mail begin with where the file does not say.
+pub(super) fn reached_at(mut policy: Policy, address: &str) -> Policy {
+    policy.mta.public_url.get_or_insert_with(|| address.to_owned());
+    policy
+}
+
+/// A policy file, and what links begin with if it does not say.
+pub(super) struct File {
+    pub(super) file: PathBuf,
+    pub(super) links: String,
+}
+
 /// Puts the file's policy in force whenever it has changed. What is wrong is told once, and the old one stays.
-pub(super) async fn watch(file: PathBuf, in_force: PolicyInForce, mut stop: Stop) {
+pub(super) async fn watch(File { file, links }: File, in_force: PolicyInForce, mut stop: Stop) {
     let mut last = look(&file);
     while rest(LOOK, &mut stop).await == Rested::GoOn {
         let now = look(&file);
@@ -36,7 +48,7 @@ pub(super) async fn watch(file: PathBuf, in_force: PolicyInForce, mut stop: Stop
                 for warning in policy.warnings() {
                     tracing::warn!("{}: {warning}", file.display());
                 }
-                in_force.replace(policy);
+                in_force.replace(reached_at(policy, &links));
                 tracing::info!(file = %file.display(), "the changed policy is in force");
             }
             Err(lines) => {

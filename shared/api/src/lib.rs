@@ -4,7 +4,7 @@
 //! routes of what is not built yet are unknown here, as any other path. Its invariants: a caller's mistake is
 //! never a 500 but a problem that names the field (RFC 9457); a body is read once, within its limit, and all
 //! bodies together within another; a page of a foreign origin gets nothing; whoever has no key gets health, the front
-//! page and the description, and whoever has one gets nothing of another tenant's.
+//! page, the description and, with a link that we sealed, what it unsubscribes from, and whoever has one gets nothing of another tenant's.
 
 mod api_keys;
 mod ask;
@@ -13,6 +13,7 @@ mod batch;
 mod body;
 mod dead_letters;
 mod events;
+mod feedback;
 mod guard;
 mod holds;
 mod messages;
@@ -23,6 +24,7 @@ mod queue;
 mod sandbox;
 mod sites;
 mod suppressions;
+mod unsubscribe;
 mod uploads;
 
 use std::sync::Arc;
@@ -87,6 +89,11 @@ pub fn router(app: App) -> Router {
         .route(
             "/v1/sites/{site}",
             get(sites::show).put(sites::set).post(sites::act).fallback(sites::no_method),
+        )
+        .route("/v1/feedback", get(feedback::list).post(feedback::take))
+        .route(
+            "/u/{token}",
+            get(unsubscribe::page).post(unsubscribe::follow).fallback(unsubscribe::no_method),
         )
         .route("/v1/sandbox", delete(sandbox::clear))
         .route("/v1/sandbox/messages", get(sandbox::list).delete(sandbox::delete))

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use posthaste_mail::{KeyId, Tenant};
 use posthaste_pipeline::access::KeyRecord;
+use posthaste_pipeline::deliver::return_path::TenantTag;
 use posthaste_pipeline::stores::{Directory, StoreError};
 
 use crate::item::{self, Item, Key};
@@ -62,6 +63,18 @@ impl Directory for Aws {
             return Ok(false);
         }
         Ok(self.table().delete(&Key::new(schema::KEYS, id.as_str())).await?.is_some())
+    }
+
+    async fn remember(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        let mut item = Key::new(schema::TENANTS, TenantTag::of(tenant).as_str()).item();
+        item.extend([item::text(schema::TENANT, tenant.as_str())]);
+        self.table().put(item, If::Absent).await.map(|_| ())
+    }
+
+    async fn tenant(&self, tag: &TenantTag) -> Result<Option<Tenant>, StoreError> {
+        let found = self.table().get(&Key::new(schema::TENANTS, tag.as_str()), Consistency::Strong).await?;
+        let name = found.as_ref().map(|item| item::string(item, schema::TENANT)).transpose()?;
+        Ok(name.and_then(Tenant::parse))
     }
 }
 

@@ -33,6 +33,7 @@ mod patience;
 mod provision;
 mod queue;
 mod quotas;
+mod reports;
 mod rows;
 mod sandboxed;
 pub mod schema;
@@ -109,7 +110,8 @@ impl Aws {
             directory: all.clone(),
             quotas: all.clone(),
             uploads: all.clone(),
-            pacer: all,
+            pacer: all.clone(),
+            reports: all,
         }
     }
 

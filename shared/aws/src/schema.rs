@@ -16,6 +16,8 @@
 //! | hold | `holds` | its id | | `doc` |
 //! | mark of a row that is parked under a hold | `held#HOLD` | its tenant, message and part, as JSON | | `gone_at` a day after the row expires |
 //! | API key | `keys` | its id | | `doc` |
+//! | tenant by the tag in its tokens | `tenants` | its tag | | `tenant` |
+//! | report about mail that changed nothing | `reports` | its id | `reports` by its arrival in µs | `doc`, `gone_at` |
 //! | what a tenant has submitted | `TENANT#quota` | `now` | | `minute`, `in_minute`, `day`, `in_day` |
 //! | secret | `secrets` | its name | | `octets` |
 //! | a receiver's standing | `sites` | egress, site, sending domain, as JSON | | `v` its epoch, `doc` |
@@ -88,6 +90,12 @@ pub const DEAD_OFF: &str = "dead-off";
 
 /// The partition of API keys.
 pub const KEYS: &str = "keys";
+/// The partition of tenants by tag.
+pub const TENANTS: &str = "tenants";
+/// A tenant's name.
+pub const TENANT: &str = "tenant";
+/// The partition of reports that changed nothing, and their shard of the index.
+pub const REPORTS: &str = "reports";
 
 /// The minute that is counted, and recipients in it.
 pub const MINUTE: &str = "minute";

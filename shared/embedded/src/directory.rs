@@ -2,6 +2,7 @@
 
 use posthaste_mail::{KeyId, Tenant};
 use posthaste_pipeline::access::KeyRecord;
+use posthaste_pipeline::deliver::return_path::TenantTag;
 use posthaste_pipeline::stores::{Directory, StoreError};
 use rusqlite::{OptionalExtension, params};
 
@@ -66,5 +67,25 @@ impl Directory for Embedded {
             Ok(removed > 0)
         });
         revoked.await
+    }
+
+    async fn remember(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        let (tag, tenant) = (TenantTag::of(tenant), tenant.clone());
+        let remembered = self.writer().ask(0, move |tx| {
+            tx.statement("INSERT OR IGNORE INTO tenants (tag, tenant) VALUES (?1, ?2)")?
+                .execute(params![tag.as_str(), tenant.as_str()])?;
+            Ok(())
+        });
+        remembered.await
+    }
+
+    async fn tenant(&self, tag: &TenantTag) -> Result<Option<Tenant>, StoreError> {
+        let tag = tag.clone();
+        let found = self.readers().query(move |reading| {
+            let mut statement = reading.statement("SELECT tenant FROM tenants WHERE tag = ?1")?;
+            let name = statement.query_row([tag.as_str()], |row| row.get::<_, String>(0)).optional()?;
+            Ok(name.and_then(|name| Tenant::parse(&name)))
+        });
+        found.await
     }
 }

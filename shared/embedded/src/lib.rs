@@ -25,6 +25,7 @@ mod pacer;
 mod queue;
 mod quotas;
 mod readers;
+mod reports;
 mod retention;
 mod rows;
 mod schema;
@@ -142,7 +143,8 @@ impl Embedded {
             directory: all.clone(),
             quotas: all.clone(),
             uploads: all.clone(),
-            pacer: all,
+            pacer: all.clone(),
+            reports: all,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use posthaste_mail::{MessageId, Timestamp};
+use posthaste_pipeline::feedback;
 use posthaste_pipeline::row::{Row, State};
 use posthaste_pipeline::stores::StoreError;
 use posthaste_pipeline::upload::KEPT_FOR;
@@ -15,7 +16,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::fault::Fault;
 use crate::writer::Tx;
-use crate::{Embedded, keys, rows, uploads};
+use crate::{Embedded, keys, reports, rows, uploads};
 
 /// Final rows looked at in one transaction: some milliseconds.
 const BATCH_ROWS: usize = 64;
@@ -37,6 +38,8 @@ pub struct Purged {
     pub dead_letters: u64,
     /// Bodies that were uploaded, and offers that nobody took.
     pub uploads: u64,
+    /// Reports that changed nothing.
+    pub reports: u64,
 }
 
 /// How far one look through `final` has come.
@@ -77,6 +80,8 @@ impl Embedded {
         purged.events += self.purge_old(until, BATCH_EVENTS, drop_stray_events).await?;
         let until = now.minus(KEPT_FOR).0;
         purged.uploads = self.purge_old(until, uploads::BATCH_UPLOADS, uploads::drop_old).await?;
+        let until = now.minus(feedback::KEPT_FOR).0;
+        purged.reports = self.purge_old(until, reports::BATCH_REPORTS, reports::drop_old).await?;
         Ok(purged)
     }
 

@@ -13,6 +13,8 @@
 //! | `dead` | dead letters; one taken off keeps its place without its document, so that pages stay put | arrival |
 //! | `holds`, `secrets` | few and small | name |
 //! | `api_keys` | API keys, hashed | id |
+//! | `tenants` | tenants | the tag in their tokens |
+//! | `reports` | reports about mail that changed nothing | arrival, newest first; id, once |
 //! | `quotas` | what each tenant was granted in its present windows | tenant |
 //! | `paces` | how each receiver stands, and up to when its time is handed out | egress, site, sending domain |
 //! | `lines` | places handed out and served, of those who wait for a receiver | the same, lane and tenant |
@@ -41,7 +43,7 @@ const READER_CACHE_KIB: u32 = 1024;
 const LOCK_WAIT_MS: u64 = 5_000;
 
 /// Each makes version n + 1 out of version n.
-const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
 CREATE TABLE rows (
@@ -158,6 +160,16 @@ CREATE TABLE lines (
 ) WITHOUT ROWID;
 ALTER TABLE open ADD COLUMN hold TEXT;
 CREATE INDEX open_by_hold ON open (hold, seq) WHERE hold IS NOT NULL;
+";
+
+const VERSION_4: &str = "
+CREATE TABLE tenants (tag TEXT PRIMARY KEY, tenant TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE reports (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    at INTEGER NOT NULL,
+    doc BLOB NOT NULL
+);
 ";
 
 /// Makes a connection the writer's: WAL, every commit synced, checkpoints only when asked for.

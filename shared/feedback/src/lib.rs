@@ -7,6 +7,7 @@
 //! bounded: octets looked at, parts, recipients, and the length of each text kept. What is malformed is read as far as
 //! it makes sense; no octets are refused.
 
+mod addressed;
 mod auto_reply;
 mod bound;
 mod complaint;
@@ -22,7 +23,9 @@ mod prose;
 mod report;
 mod status;
 
+pub use addressed::addressed_to;
 pub use bound::{LOOKED_AT_OCTETS, RECIPIENTS_MAX};
+pub use original::message_id_of;
 pub use report::{Complaint, DeliveryAction, Dsn, Failure, Periodic, Report};
 
 use letter::Letter;

@@ -1,6 +1,6 @@
 //! The message that a report is about, as far as it came back.
 
-use crate::bound::{VALUE_OCTETS_MAX, tidy};
+use crate::bound::{LOOKED_AT_OCTETS, VALUE_OCTETS_MAX, tidy};
 use crate::letter::Letter;
 use crate::mime::Fields;
 use crate::prose;
@@ -16,7 +16,15 @@ pub(crate) fn header(letter: &Letter) -> Fields {
 
 /// Its Message-ID, without angle brackets.
 pub(crate) fn message_id(letter: &Letter) -> Option<String> {
-    let header = header(letter);
+    id_in(&header(letter))
+}
+
+/// The Message-ID of a message itself, without angle brackets, read as reports about it are read.
+pub fn message_id_of(raw: &[u8]) -> Option<String> {
+    id_in(&Fields::read(&raw[..raw.len().min(LOOKED_AT_OCTETS)]).0)
+}
+
+fn id_in(header: &Fields) -> Option<String> {
     let value = header.get("Message-ID")?;
     let id = value.split(['<', '>']).map(str::trim).find(|part| !part.is_empty())?;
     Some(tidy(id, VALUE_OCTETS_MAX)).filter(|id| !id.is_empty())

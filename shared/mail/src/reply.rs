@@ -31,11 +31,13 @@ pub enum Stage {
     Body,
     /// The final dot and its reply.
     Dot,
+    /// A report that came after it was accepted (RFC 3464).
+    Report,
 }
 
 impl Stage {
     /// Every stage in the order of the dialogue.
-    pub const ALL: [Stage; 11] = [
+    pub const ALL: [Stage; 12] = [
         Stage::Route,
         Stage::Connect,
         Stage::Banner,
@@ -47,6 +49,7 @@ impl Stage {
         Stage::Data,
         Stage::Body,
         Stage::Dot,
+        Stage::Report,
     ];
 
     /// The name as in the API.
@@ -63,6 +66,7 @@ impl Stage {
             Self::Data => "data",
             Self::Body => "body",
             Self::Dot => "dot",
+            Self::Report => "report",
         }
     }
 

@@ -194,6 +194,17 @@ mod tests {
 
     #[async_trait]
     impl Directory for OneKey {
+        async fn remember(&self, _: &Tenant) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn tenant(
+            &self,
+            _: &crate::deliver::return_path::TenantTag,
+        ) -> Result<Option<Tenant>, StoreError> {
+            Ok(None)
+        }
+
         async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             Ok(locked(&self.key).clone().filter(|key| key.id == *id))

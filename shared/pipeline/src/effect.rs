@@ -115,6 +115,12 @@ pub enum EventKind {
     /// Nobody can know whether it arrived.
     #[serde(rename = "delivery.ambiguous")]
     Ambiguous,
+    /// The recipient called it spam.
+    #[serde(rename = "recipient.complained")]
+    Complained,
+    /// The recipient wants no more of its lane.
+    #[serde(rename = "recipient.unsubscribed")]
+    Unsubscribed,
     /// A receiver is given less, or nothing for a while.
     #[serde(rename = "site.slowed")]
     SiteSlowed,
@@ -134,6 +140,8 @@ impl EventKind {
             Self::Suppressed => "delivery.suppressed",
             Self::Cancelled => "delivery.cancelled",
             Self::Ambiguous => "delivery.ambiguous",
+            Self::Complained => "recipient.complained",
+            Self::Unsubscribed => "recipient.unsubscribed",
             Self::SiteSlowed => "site.slowed",
             Self::SiteRecovered => "site.recovered",
         }

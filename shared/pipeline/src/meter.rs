@@ -96,7 +96,10 @@ pub fn metric_of(event: &Event) -> Option<&'static str> {
         EventKind::Expired => Some("Expired"),
         EventKind::Suppressed => Some("Suppressed"),
         EventKind::Ambiguous => Some("Ambiguous"),
-        EventKind::Cancelled | EventKind::SiteSlowed | EventKind::SiteRecovered => None,
+        EventKind::Complained => Some("Complained"),
+        EventKind::Cancelled | EventKind::Unsubscribed | EventKind::SiteSlowed | EventKind::SiteRecovered => {
+            None
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use posthaste_policy::QuotaLimits;
 use serde::Serialize;
 
 use crate::access::{KeyRecord, Taken};
+use crate::deliver::return_path::TenantTag;
 use crate::effect::{DeadLetter, Effect, Event, Step, Suppression};
+use crate::feedback::Reports;
 use crate::pacer::Pacer;
 use crate::row::{Job, Realm, Row, RowKey};
 use crate::upload::{UploadOffer, UploadReceived, UploadWay};
@@ -222,7 +224,7 @@ pub trait DeadLetters: Send + Sync {
     async fn remove(&self, id: &JobId) -> Result<(), StoreError>;
 }
 
-/// API keys, hashed. There are few; whoever asks often keeps what it learnt for a while ([`crate::access::Keyring`]).
+/// API keys, hashed, and tenants by their tags. There are few; whoever asks often keeps what it learnt for a while ([`crate::access::Keyring`]).
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// The key of this id, as it is now (consistent); none if there never was one or it is revoked.
@@ -238,6 +240,10 @@ pub trait Directory: Send + Sync {
     ) -> Result<Vec<KeyRecord>, StoreError>;
     /// Removes a key for good, if it is one of this tenant (none: whosever it is); says whether it was there.
     async fn revoke(&self, of: Option<&Tenant>, id: &KeyId) -> Result<bool, StoreError>;
+    /// Remembers a tenant for ever under its tag, before the first token with it leaves.
+    async fn remember(&self, tenant: &Tenant) -> Result<(), StoreError>;
+    /// The tenant of a tag; none that was ever remembered.
+    async fn tenant(&self, tag: &TenantTag) -> Result<Option<Tenant>, StoreError>;
 }
 
 /// Counts what tenants submit.
@@ -403,6 +409,8 @@ pub struct Stores {
     pub uploads: Arc<dyn Uploads>,
     /// What is agreed on across everybody who delivers.
     pub pacer: Arc<dyn Pacer>,
+    /// Reports that changed nothing.
+    pub reports: Arc<dyn Reports>,
 }
 
 /// The realm whose suppressions a message obeys: the sandbox obeys both lists, so that one can be tried there.

@@ -66,6 +66,8 @@ pub struct Mta {
     pub hostname: Option<Domain>,
     /// Where bounces come back to; without it MAIL FROM is the sender's own.
     pub return_path_domain: Option<Domain>,
+    /// Where the API is reached from outside, `https://mail.example.com`: what links in mail begin with.
+    pub public_url: Option<String>,
 }
 
 /// The name of an address that mail leaves from.

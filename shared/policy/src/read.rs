@@ -18,8 +18,8 @@ use crate::site::SiteName;
 use crate::standing::reaction::{Effect, Pattern, Reaction};
 use crate::tls::TlsMode;
 use crate::values::{
-    address, bound, code_text, count, domain, name, one_of, pattern, port, positive, rate, server, share,
-    smarthost, some_span, span, suffix, switch, tenant, text, tls_mode, whole,
+    address, bound, code_text, count, domain, name, one_of, pattern, port, positive, public_url, rate,
+    server, share, smarthost, some_span, span, suffix, switch, tenant, text, tls_mode, whole,
 };
 use crate::verdict::{Action, Category, RuleName, Scope, Suppress};
 
@@ -91,6 +91,7 @@ fn read(mut root: Section<'_, '_>) -> (Policy, Positions) {
     let mut mta = root.table("mta");
     policy.mta.hostname = mta.get("hostname", domain);
     policy.mta.return_path_domain = mta.get("return_path_domain", domain);
+    policy.mta.public_url = mta.get("public_url", public_url);
     mta.done();
 
     let egress;

@@ -114,6 +114,23 @@ pub(crate) fn rate(value: &DeValue<'_>) -> Read<Rate> {
     }
 }
 
+/// `https://mail.example.com`: where the API is reached from outside.
+pub(crate) fn public_url(value: &DeValue<'_>) -> Read<String> {
+    /// Octets: it is part of a line of every message that has a link.
+    const OCTETS_MAX: usize = 200;
+    let url = text(value)?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let plain = |rest: &str| {
+        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:/[]".contains(&b))
+    };
+    match rest {
+        Some(rest) if plain(rest) && url.len() <= OCTETS_MAX => Ok(url.trim_end_matches('/').to_owned()),
+        _ => {
+            Err(format!("`{url}`: expected an address such as \"https://mail.example.com\", without a query"))
+        }
+    }
+}
+
 pub(crate) fn domain(value: &DeValue<'_>) -> Read<Domain> {
     let name = text(value)?;
     if name.contains('*') {

@@ -31,6 +31,8 @@ pub(crate) struct Mail {
     pub(crate) smtputf8: bool,
     pub(crate) parameters: usize,
     pub(crate) xid: Option<String>,
+    /// What a report about the message has to be handed in with.
+    pub(crate) token: Option<String>,
 }
 
 /// RCPT TO.
@@ -91,7 +93,7 @@ fn helo(rest: Option<&str>) -> Result<String, Refusal> {
 fn mail(rest: &str) -> Result<Mail, Refusal> {
     let (path, parameters) = path(rest, "FROM:")?;
     let from = ReversePath::parse(path).map_err(|_| Refusal::BadAddress)?;
-    let mut mail = Mail { from, size: 0, smtputf8: false, parameters: 0, xid: None };
+    let mut mail = Mail { from, size: 0, smtputf8: false, parameters: 0, xid: None, token: None };
     for parameter in parameters.split_ascii_whitespace() {
         mail.parameters += 1;
         let (key, value) = parameter.split_once('=').map_or((parameter, None), |(k, v)| (k, Some(v)));
@@ -99,7 +101,11 @@ fn mail(rest: &str) -> Result<Mail, Refusal> {
             ("SIZE", Some(octets)) => mail.size = number(octets).ok_or(Refusal::Syntax)?,
             ("BODY", Some(kind)) if ["7BIT", "8BITMIME"].iter().any(|k| k.eq_ignore_ascii_case(kind)) => {}
             ("SMTPUTF8", None) => mail.smtputf8 = true,
-            ("XID", Some(text)) => mail.xid = Some(xtext(text).ok_or(Refusal::Syntax)?),
+            ("XID", Some(text)) => {
+                let id = xtext(text).ok_or(Refusal::Syntax)?;
+                let (xid, token) = id.split_once('/').map_or((&*id, None), |(xid, token)| (xid, Some(token)));
+                (mail.xid, mail.token) = (Some(xid.to_owned()), token.map(str::to_owned));
+            }
             _ => return Err(Refusal::BadParameter),
         }
     }
@@ -190,7 +196,7 @@ mod tests {
         };
         let mail = |from: &str, size, smtputf8, parameters, xid: Option<&str>| {
             let (from, xid) = (ReversePath::parse(from).unwrap(), xid.map(str::to_owned));
-            Ok(Command::Mail(Mail { from, size, smtputf8, parameters, xid }))
+            Ok(Command::Mail(Mail { from, size, smtputf8, parameters, xid, token: None }))
         };
         let check = |line: &str, expected: Result<Command, Refusal>| {
             assert_eq!(parse(line.as_bytes(), &host), expected, "{line}");

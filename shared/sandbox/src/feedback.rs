@@ -31,6 +31,8 @@ pub struct Feedback {
     pub rcpt_to: Address,
     /// The report, a whole message.
     pub raw: Bytes,
+    /// What its sender said a report about it has to be handed in with, if anything: `XID=<id>/<token>`.
+    pub token: Option<String>,
 }
 
 /// The report about one recipient of a kept message; none where there is no return path (RFC 5321 4.5.5).
@@ -51,7 +53,7 @@ pub(crate) fn report(
         }
         FeedbackKind::LateBounce => (ReversePath::Null, parts.late_bounce()),
     };
-    Some(Feedback { kind, mail_from, rcpt_to, raw: Bytes::from(text) })
+    Some(Feedback { kind, mail_from, rcpt_to, raw: Bytes::from(text), token: None })
 }
 
 struct Parts<'a> {

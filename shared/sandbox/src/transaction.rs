@@ -13,6 +13,7 @@ pub(crate) struct Transaction {
     from: ReversePath,
     pub(crate) smtputf8: bool,
     xid: Option<String>,
+    token: Option<String>,
     /// The recipients that were accepted.
     pub(crate) to: Vec<Asked>,
     /// How many were refused.
@@ -36,8 +37,8 @@ pub(crate) struct Arrival {
 
 impl Transaction {
     pub(crate) fn new(mail: Mail) -> Self {
-        let Mail { from, smtputf8, xid, .. } = mail;
-        Self { from, smtputf8, xid, to: Vec::new(), refused: 0 }
+        let Mail { from, smtputf8, xid, token, .. } = mail;
+        Self { from, smtputf8, xid, token, to: Vec::new(), refused: 0 }
     }
 
     /// What counters know the message by.
@@ -83,7 +84,7 @@ impl Transaction {
         }
         let reporting: Vec<(FeedbackKind, Address)> =
             self.to.iter().filter_map(|asked| Some((report_of(asked.script)?, asked.to.clone()))).collect();
-        let Arrival { helo, tls, reply } = arrival;
+        let (token, Arrival { helo, tls, reply }) = (self.token, arrival);
         let kept = Kept {
             number: 0,
             received_at: shared.now(),
@@ -101,7 +102,11 @@ impl Transaction {
         }
         let number = shared.store().keep(kept.clone(), &shared.config.limits);
         let (id, host) = (shared.id(number), &shared.hostname);
-        reporting.iter().filter_map(|(kind, to)| feedback::report(*kind, to, &kept, &id, host)).collect()
+        let report = |(kind, to): &(FeedbackKind, Address)| {
+            let report = feedback::report(*kind, to, &kept, &id, host)?;
+            Some(Feedback { token: token.clone(), ..report })
+        };
+        reporting.iter().filter_map(report).collect()
     }
 
     /// A message without an id of its own may be followed by another from the same sender: its scripts start anew.

@@ -55,7 +55,8 @@ pub(crate) fn stage_time(stage: Stage, timeouts: &Timeouts) -> Duration {
         Stage::Rcpt => timeouts.rcpt,
         Stage::Data => timeouts.data,
         Stage::Body => timeouts.block,
-        Stage::Dot => timeouts.dot,
+        // Nothing is waited for after the dot.
+        Stage::Dot | Stage::Report => timeouts.dot,
     }
 }
 

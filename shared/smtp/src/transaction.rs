@@ -1,7 +1,7 @@
 //! What one mail transaction carries.
 
 use bytes::Bytes;
-use posthaste_mail::{Address, MessageId, ReversePath};
+use posthaste_mail::{Address, ReversePath};
 
 /// Most recipients asked in one transaction (RFC 5321 4.5.3.1.8: every server takes 100); further ones are left for the next.
 pub(crate) const RECIPIENTS_MAX: usize = 100;
@@ -21,8 +21,9 @@ pub struct Transaction {
     pub content: ContentKind,
     /// Whether the message's *header* needs SMTPUTF8; addresses are looked at here.
     pub smtputf8: SmtpUtf8,
-    /// Names the message to a peer that offers `XID`, as the sandbox does, so that it can count by message.
-    pub xid: Option<MessageId>,
+    /// Names the delivery to a peer that offers `XID`, as the sandbox does, so that it can count by message and report
+    /// about it: letters, digits, `_`, `-`, `.`, `/`.
+    pub xid: Option<String>,
     /// How often each recipient was asked for before, in their order; empty if that is nobody's business. Told to a peer
     /// that offers `XTRY`, as a sandbox does that cannot count because the next try may come to another one.
     pub tries: Vec<u32>,

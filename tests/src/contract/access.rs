@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use posthaste_mail::{ApiKey, KeyId, Tenant, Timestamp, UploadId};
 use posthaste_pipeline::access::{KeyRecord, Scope, Taken};
+use posthaste_pipeline::deliver::return_path::TenantTag;
+use posthaste_pipeline::feedback::KeptReport;
 use posthaste_pipeline::upload::{OPEN_FOR, UploadOffer, UploadReceived};
 use posthaste_policy::QuotaLimits;
 
@@ -65,6 +67,47 @@ pub async fn keys_are_found_listed_and_revoked(subject: &Subject) {
     assert_eq!((find(&keys[0].id).await, find(&others[1].id).await), (None, None));
     assert!(!again(|| directory.revoke(None, &keys[0].id)).await);
     assert_eq!(pages(None).await.len(), 5);
+}
+
+/// A tenant is found by its tag once it is remembered, and others are not.
+pub async fn tenants_are_found_by_their_tags(subject: &Subject) {
+    let directory = &subject.stores.directory;
+    let (one, two) = (tenant("one"), tenant("two"));
+    let find = async |of: &Tenant| {
+        let tag = TenantTag::of(of);
+        again(|| directory.tenant(&tag)).await
+    };
+    assert_eq!(find(&one).await, None);
+    again(|| directory.remember(&one)).await;
+    again(|| directory.remember(&one)).await;
+    assert_eq!((find(&one).await, find(&two).await), (Some(one), None));
+}
+
+/// What is kept is listed, newest first, once, in pages.
+pub async fn reports_are_kept_once_and_listed(subject: &Subject) {
+    let reports = &subject.stores.reports;
+    let report = |n: usize| KeptReport {
+        id: format!("rep_{n}"),
+        at: at(n as u64),
+        mail_from: None,
+        rcpt_to: vec![format!("r{n}@bounces.example")],
+        why: "no report".to_owned(),
+        report: serde_json::json!({ "kind": "other" }),
+    };
+    for n in 0..5 {
+        let report = report(n);
+        again(|| reports.keep(&report)).await;
+        again(|| reports.keep(&report)).await;
+    }
+    let (mut seen, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = again(|| reports.list(after.as_deref(), 2)).await;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        seen.extend(page);
+    }
+    assert_eq!(seen, (0..5).rev().map(report).collect::<Vec<_>>());
+    assert_eq!(again(|| reports.list(Some("rep_none"), 2)).await, Vec::new());
 }
 
 const LIMITS: QuotaLimits = QuotaLimits { per_minute: Some(10), per_day: Some(25) };

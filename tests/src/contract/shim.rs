@@ -116,6 +116,7 @@ pub fn shimmed(subject: &Subject, seed: u64) -> Subject {
         quotas: shim.clone(),
         uploads: shim.clone(),
         pacer: shim.clone(),
+        reports: shim.clone(),
     };
     let putter = Arc::new(Unsure { shim: shim.clone(), inner: subject.putter.clone() });
     Subject { stores, queue: shim, deliveries: Deliveries::AtLeastOnce, putter }

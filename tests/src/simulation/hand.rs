@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_mail::{Address, JobId, KeyId, MessageId, Tenant, Timestamp, UploadId};
 use posthaste_pipeline::access::{KeyRecord, Taken};
+use posthaste_pipeline::deliver::return_path::TenantTag;
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
+use posthaste_pipeline::feedback::{KeptReport, Reports};
 use posthaste_pipeline::row::{Job, Promise, Row, RowKey, State};
 use posthaste_pipeline::stores::{
     Acceptance, Accepted, Applied, Controls, DeadLetters, Directory, Feed, Found, Hold, Intake, Later,
@@ -31,7 +33,8 @@ impl Hand {
             controls: all.clone(),
             directory: all.clone(),
             quotas: all.clone(),
-            uploads: all,
+            uploads: all.clone(),
+            reports: all,
             pacer: Arc::new(posthaste_pipeline::pacer::LocalPacer::default()),
         }
     }
@@ -234,6 +237,26 @@ impl Directory for Hand {
 
     async fn revoke(&self, _: Option<&Tenant>, _: &KeyId) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    async fn remember(&self, _: &Tenant) -> Result<(), StoreError> {
+        self.edge().await
+    }
+
+    async fn tenant(&self, _: &TenantTag) -> Result<Option<Tenant>, StoreError> {
+        Ok(None)
+    }
+}
+
+/// Nothing is reported here.
+#[async_trait]
+impl Reports for Hand {
+    async fn keep(&self, _: &KeptReport) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn list(&self, _: Option<&str>, _: usize) -> Result<Vec<KeptReport>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

@@ -123,6 +123,10 @@ fn attempts(owned: &Owned) -> Vec<Attempt<'static>> {
         of("DELETE /v1/sandbox/messages", "/v1/sandbox/messages", Value::Null, 403),
         of("GET /v1/sandbox/messages/{id}", "/v1/sandbox/messages/1", Value::Null, 403),
         of("GET /v1/sandbox/messages/{id}/raw", "/v1/sandbox/messages/1/raw", Value::Null, 403),
+        of("GET /v1/feedback", "/v1/feedback", Value::Null, 403),
+        of("POST /v1/feedback", &format!("/v1/feedback?rcpt_to={address}"), json!({}), 415),
+        of("GET /u/{token}", &format!("/u/{message}"), Value::Null, 404),
+        of("POST /u/{token}", &format!("/u/{message}"), Value::Null, 404),
         of("GET /healthz", "/healthz", Value::Null, 200),
         of("GET /openapi.json", "/openapi.json", Value::Null, 200),
     ]

@@ -7,7 +7,7 @@
 pub mod claims;
 mod dial;
 mod fair;
-mod history;
+pub(crate) mod history;
 pub mod hold;
 pub mod outcome;
 mod paces;
@@ -23,11 +23,11 @@ mod wired;
 mod worker;
 mod workers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use posthaste_mail::{Domain, Timestamp};
+use posthaste_mail::{Domain, Tenant, Timestamp};
 use posthaste_route::Skips;
 use posthaste_smtp::Habits;
 use tracing::Instrument;
@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     skips: Mutex<Skips<()>>,
     habits: Mutex<HashMap<SocketAddr, (Habits, Timestamp)>>,
     return_path_key: [u8; 32],
+    /// Tenants whose tags the directory knows.
+    tenants: Mutex<HashSet<Tenant>>,
     workers: Workers,
 }
 
@@ -106,10 +108,7 @@ pub enum SetupError {
 impl Deliverer {
     /// Reads the return path's key, or makes it, and wires the policy in force.
     pub async fn new(ambient: Ambient, stores: Stores, network: Network) -> Result<Self, SetupError> {
-        let mut fresh = [0; 32];
-        fresh[..16].copy_from_slice(&ambient.chance.octets());
-        fresh[16..].copy_from_slice(&ambient.chance.octets());
-        let return_path_key = stores.controls.secret("return-path", fresh).await?;
+        let return_path_key = return_path::key(&ambient, &stores).await?;
         let wiring = Wiring::new(ambient.policy.get())?;
         Ok(Self(Arc::new(Inner {
             claims: Claims::new(ambient.clone(), stores.clone()),
@@ -122,6 +121,7 @@ impl Deliverer {
             skips: Mutex::default(),
             habits: Mutex::default(),
             return_path_key,
+            tenants: Mutex::default(),
             workers: Workers::default(),
         })))
     }

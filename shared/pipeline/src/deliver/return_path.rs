@@ -1,24 +1,38 @@
 //! The return path: a signed token that finds its delivery again, the same over all attempts, since a greylist
 //! that sees a new sender each time never ends.
 //!
-//! Local part: `b-`, then in lower-case base 32 the message (26), the group and place (7), and a MAC (16): 51
-//! octets, case-insensitive, within the 64 of RFC 5321 4.5.3.1.1.
+//! Local part: `b-`, then in lower-case base 32 the message (26), the group and place (7), a tag of the tenant (12), and
+//! a MAC (16): 63 octets, case-insensitive, within the 64 of RFC 5321 4.5.3.1.1. Rows are kept under their tenant's
+//! name, and a report that comes from anywhere has none: who the tag stands for, the store's directory knows.
 
 use hmac::{Hmac, Mac};
-use posthaste_mail::{Address, Domain, MessageId, PartKey, ReversePath};
-use sha2::Sha256;
+use posthaste_mail::{Address, Domain, MessageId, PartKey, ReversePath, Tenant};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::ambient::Ambient;
 use crate::row::Row;
+use crate::stores::{StoreError, Stores};
 
 /// What a token's local part begins with.
 const PREFIX: &str = "b-";
 /// Characters of a message's id, of its group and place, and of the MAC.
 const MESSAGE_CHARS: usize = 26;
 const PLACE_CHARS: usize = 7;
+/// Characters of a tenant's tag: 60 bits, so that among a million tenants two share one once in two million times.
+const TENANT_CHARS: usize = 12;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters of the MAC: 80 bits, which nobody guesses by mail.
 const MAC_CHARS: usize = 16;
+
+/// The key that tokens are signed with, made when it is asked for the first time.
+pub async fn key(ambient: &Ambient, stores: &Stores) -> Result<[u8; 32], StoreError> {
+    let mut fresh = [0; 32];
+    fresh[..16].copy_from_slice(&ambient.chance.octets());
+    fresh[16..].copy_from_slice(&ambient.chance.octets());
+    stores.controls.secret("return-path", fresh).await
+}
 
 /// MAIL FROM for a row: its token at `domain`, or the reverse-path as given where there is no domain of ours.
 pub fn mail_from(row: &Row, domain: Option<&Domain>, key: &[u8; 32]) -> ReversePath {
@@ -32,9 +46,44 @@ pub fn mail_from(row: &Row, domain: Option<&Domain>, key: &[u8; 32]) -> ReverseP
     }
 }
 
+/// A short name of a tenant, as tokens carry it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenantTag(String);
+
+impl TenantTag {
+    /// The tag of a tenant.
+    pub fn of(tenant: &Tenant) -> Self {
+        let digest = Sha256::digest(tenant.as_str().as_bytes());
+        Self(in_base32(&digest[..TENANT_CHARS]))
+    }
+
+    /// Its characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What divides an envelope id.
+const DIVIDED_BY: char = '/';
+
+/// What the sandbox is told of a delivery beside its envelope: the message, and the token by which a report of the
+/// sandbox's finds it, whether there is a return path or not.
+pub fn envelope_id(row: &Row, key: &[u8; 32]) -> String {
+    format!("{}{DIVIDED_BY}{}", row.key.message, token(row, key))
+}
+
+/// The message and the token in an envelope id.
+pub fn read_envelope_id(id: &str) -> Option<(MessageId, &str)> {
+    let (message, token) = id.split_once(DIVIDED_BY)?;
+    Some((MessageId::parse(message)?, token))
+}
+
 /// What a token of ours says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
+    /// Whose it is.
+    pub tenant: TenantTag,
     /// The row that was sent.
     pub key: PartKey,
     /// Whether the row has one recipient; otherwise the report has to name the one it is about.
@@ -45,31 +94,38 @@ pub struct Found {
 /// token got the message, or a report about it: what it says is still only about that row.
 pub fn read(address: &Address, keys: &[[u8; 32]]) -> Option<Found> {
     let local = address.local().to_ascii_lowercase();
-    let token = local.strip_prefix(PREFIX)?;
-    let has_form = token.len() == MESSAGE_CHARS + PLACE_CHARS + MAC_CHARS
+    read_token(local.strip_prefix(PREFIX)?, keys)
+}
+
+/// The same of a token alone, as the sandbox gets it.
+pub fn read_token(token: &str, keys: &[[u8; 32]]) -> Option<Found> {
+    let has_form = token.len() == MESSAGE_CHARS + PLACE_CHARS + TENANT_CHARS + MAC_CHARS
         && token.bytes().all(|octet| ALPHABET.contains(&octet));
     if !has_form {
         return None;
     }
-    let (signed, given) = token.split_at(MESSAGE_CHARS + PLACE_CHARS);
+    let (signed, given) = token.split_at(MESSAGE_CHARS + PLACE_CHARS + TENANT_CHARS);
     if !keys.iter().any(|key| is_equal(mac(signed, key).as_bytes(), given.as_bytes())) {
         return None;
     }
-    let (message, place) = signed.split_at(MESSAGE_CHARS);
-    let place = read_base32(place)?;
+    let (message, rest) = signed.split_at(MESSAGE_CHARS);
+    let (place, tenant) = rest.split_at(PLACE_CHARS);
+    let (place, tenant) = (read_base32(place)?, TenantTag(tenant.to_owned()));
     let message = MessageId::parse(&format!("msg_{message}"))?;
-    Some(Found { key: PartKey { message, part: u16::try_from(place >> 1).ok()? }, alone: place & 1 == 1 })
+    let key = PartKey { message, part: u16::try_from(place >> 1).ok()? };
+    Some(Found { tenant, key, alone: place & 1 == 1 })
 }
 
 /// A recipient alone in its part has a token of its own; a group shares one.
-fn token(row: &Row, key: &[u8; 32]) -> String {
-    signed(&row.key, row.recipients.len() == 1, key)
+pub fn token(row: &Row, key: &[u8; 32]) -> String {
+    signed(&row.key, row.recipients.len() == 1, &TenantTag::of(&row.tenant), key)
 }
 
-fn signed(row: &PartKey, alone: bool, key: &[u8; 32]) -> String {
+fn signed(row: &PartKey, alone: bool, tenant: &TenantTag, key: &[u8; 32]) -> String {
     let place = u64::from(row.part) << 1 | u64::from(alone);
     let mut token = row.message.as_str().trim_start_matches("msg_").to_owned();
     push_base32(&mut token, place, PLACE_CHARS);
+    token.push_str(tenant.as_str());
     let mac = mac(&token, key);
     token + &mac
 }
@@ -80,7 +136,12 @@ fn mac(signed: &str, key: &[u8; 32]) -> String {
     mac.update(b"return-path\0");
     mac.update(signed.as_bytes());
     let digest = mac.finalize().into_bytes();
-    digest[..MAC_CHARS].iter().map(|octet| char::from(ALPHABET[usize::from(octet & 31)])).collect()
+    in_base32(&digest[..MAC_CHARS])
+}
+
+/// Five bits of each octet of a digest.
+fn in_base32(octets: &[u8]) -> String {
+    octets.iter().map(|octet| char::from(ALPHABET[usize::from(octet & 31)])).collect()
 }
 
 /// Takes as long whichever octet differs: a MAC is not to be guessed octet by octet.
@@ -113,6 +174,10 @@ mod tests {
         PartKey { message: MessageId::derived(&[b"a message"]), part }
     }
 
+    fn tag() -> TenantTag {
+        TenantTag::of(&Tenant::default_tenant())
+    }
+
     fn address(token: &str) -> Address {
         Address::parse(&format!("{PREFIX}{token}@bounces.acme.example")).unwrap()
     }
@@ -120,8 +185,8 @@ mod tests {
     #[test]
     fn tokens_find_their_rows_in_any_case_and_by_any_key() {
         let check = |part: u16, alone: bool| {
-            let expected = Some(Found { key: row(part), alone });
-            let token = signed(&row(part), alone, &OLD_KEY);
+            let expected = Some(Found { tenant: tag(), key: row(part), alone });
+            let token = signed(&row(part), alone, &tag(), &OLD_KEY);
             assert!(PREFIX.len() + token.len() <= posthaste_mail::address::LOCAL_OCTETS_MAX);
             assert_eq!(read(&address(&token), &[KEY, OLD_KEY]), expected);
             assert_eq!(read(&address(&token.to_uppercase()), &[OLD_KEY]), expected);
@@ -136,7 +201,7 @@ mod tests {
 
     #[test]
     fn nothing_else_is_a_token() {
-        let token = signed(&row(3), true, &KEY);
+        let token = signed(&row(3), true, &tag(), &KEY);
         for at in 0..token.len() {
             for other in ["0", "7", "z"].iter().filter(|other| token[at..=at] != ***other) {
                 let mut forged = token.clone();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use posthaste_mail::{Address, Stage};
+use posthaste_mail::{Address, Stage, Tenant};
 use posthaste_policy::{Action, Category, Trouble};
 use posthaste_smtp::{After, ContentKind, Manner, Outcome, Proceed, Report, SmtpUtf8, Transaction};
 use tokio::sync::Mutex;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::dial::{Line, NoLine, Wish};
 use super::outcome::{Answered, Failure, of_recipient};
 use super::place::Place;
-use super::return_path::mail_from;
+use super::return_path::{envelope_id, mail_from};
 use super::tell::Heard;
 use super::trunk::Work;
 use super::turn::Leave;
@@ -21,6 +21,7 @@ use super::{Inner, locked};
 use crate::machine::{LEASE, Told};
 use crate::meter::Happened;
 use crate::row::{Content, Dot, Guarantee, HeaderCharset, Job, Realm, Row};
+use crate::stores::StoreError;
 
 /// Transactions for one row in one go: a hundred recipients at a host that takes ten at a time, and some to spare.
 const TRANSACTIONS_MAX: usize = 16;
@@ -80,6 +81,11 @@ impl Inner {
                 return (row, Some(Vec::new()), Vec::new());
             }
         };
+        if let Err(error) = self.remember(&row.tenant).await {
+            tracing::warn!(%error, "a tenant's tag could not be written down; the message waits");
+            self.ambient.note(Happened::StoreFailed);
+            return (row, Some(Vec::new()), Vec::new());
+        }
         let deadline = self.instant(work.deadline);
         let heard = std::sync::Mutex::default();
         let sending = Sending { wired, work, row: Mutex::new(row), body, deadline, heard };
@@ -87,6 +93,22 @@ impl Inner {
         self.second_try(&sending, line, &mut told).await;
         let heard = sending.heard.into_inner().unwrap_or_default();
         (sending.row.into_inner(), Some(told), heard)
+    }
+
+    /// Sees that whoever reads a token of this tenant's finds its name.
+    async fn remember(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        /// Tenants remembered here; past it they are written again, which costs a write each.
+        const TENANTS_MAX: usize = 10_000;
+        if locked(&self.tenants).contains(tenant) {
+            return Ok(());
+        }
+        self.stores.directory.remember(tenant).await?;
+        let mut tenants = locked(&self.tenants);
+        if tenants.len() >= TENANTS_MAX {
+            tenants.clear();
+        }
+        tenants.insert(tenant.clone());
+        Ok(())
     }
 
     /// The open recipients whose time has come.
@@ -185,7 +207,7 @@ impl Inner {
                     Content::SevenBit => ContentKind::SevenBit,
                     Content::EightBit => ContentKind::EightBit,
                 },
-                xid: (row.facts.realm == Realm::Sandbox).then(|| row.key.message.clone()),
+                xid: (row.facts.realm == Realm::Sandbox).then(|| envelope_id(&row, &self.return_path_key)),
                 tries: recipients.iter().map(|at| row.recipients[*at].asked_for()).collect(),
                 smtputf8: match row.facts.header {
                     HeaderCharset::Ascii => SmtpUtf8::NotNeeded,

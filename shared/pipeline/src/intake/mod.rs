@@ -5,6 +5,7 @@
 
 mod letter;
 mod mime;
+mod offer;
 mod quota;
 mod raw;
 mod refusal;
@@ -25,6 +26,7 @@ use crate::meter::{Happened, Meter};
 use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row};
 use crate::spool;
 use crate::stores::{Acceptance, Accepted, Intake, Stores};
+use crate::unsubscribe;
 
 pub use raw::RawRequest;
 pub use refusal::{FieldError, Findings, Refusal};
@@ -100,6 +102,10 @@ pub enum Mail {
 }
 
 impl Mail {
+    fn offers_unsubscribe(&self) -> bool {
+        matches!(self, Self::Letter(letter) if letter.unsubscribe == Some(true))
+    }
+
     /// Roughly how much work it is.
     fn octets(&self) -> usize {
         match self {
@@ -153,8 +159,21 @@ pub async fn accept(
         .collect();
     let count = given.len();
     let owner = tenant.clone();
+    let links = match given.iter().any(|(_, _, one)| one.mail.offers_unsubscribe()) {
+        false => None,
+        true => match unsubscribe::key(ambient, stores).await {
+            Ok(key) => Some(key),
+            Err(error) => {
+                tracing::error!(%error, "submissions were not accepted: the key of their links cannot be read");
+                ambient.note(Happened::StoreFailed);
+                return vec![Err(Refusal::Unavailable); count];
+            }
+        },
+    };
     let build = move || -> Vec<Result<Acceptance, Refusal>> {
-        given.into_iter().map(|(id, job, one)| ready(&in_force, now, &owner, id, job, one)).collect()
+        let ready =
+            |(id, job, one)| ready(&in_force, now, &owner, Named { id, job, links: links.as_ref() }, one);
+        given.into_iter().map(ready).collect()
     };
     let built = if heavy { tokio::task::spawn_blocking(build).await.ok() } else { Some(build()) };
     let Some(built) = built else {
@@ -223,20 +242,34 @@ async fn store(
         .collect()
 }
 
+/// What a submission is given before it is read.
+pub struct Named<'a> {
+    /// Its id.
+    pub id: MessageId,
+    /// The id of its job.
+    pub job: JobId,
+    /// The key that links in it are sealed with; not needed where it asks for none.
+    pub links: Option<&'a [u8; 32]>,
+}
+
 /// Makes one submission ready to be stored, or says why it is refused.
 pub fn ready(
     policy: &Policy,
     now: Timestamp,
     tenant: &Tenant,
-    id: MessageId,
-    job: JobId,
+    named: Named<'_>,
     submission: Submission,
 ) -> Result<Acceptance, Refusal> {
+    let Named { id, job, links } = named;
     let read = read(submission.mail, now)?;
     let realm = realm(policy, read.realm)?;
     let recipients = distinct(read.recipients, policy.size.recipients, read.recipients_field)?;
     let (octets, said) = match read.form {
-        Form::Letter(letter) => {
+        Form::Letter(mut letter) => {
+            if read.offers_unsubscribe {
+                let link = offer::link(tenant, &id, realm, read.wishes.lane, &recipients)?;
+                letter.headers.extend(offer::fields(policy, &letter.headers, &link, links)?);
+            }
             let said = (letter.from.clone(), letter.subject.clone().unwrap_or_default());
             (Bytes::from(mime::write(*letter, submission.hash.as_str())?), Some(said))
         }
@@ -297,6 +330,7 @@ struct Read {
     recipients_field: &'static str,
     wishes: Wishes,
     realm: Realm,
+    offers_unsubscribe: bool,
 }
 
 enum Form {
@@ -310,6 +344,7 @@ fn read(mail: Mail, now: Timestamp) -> Result<Read, Refusal> {
         Mail::Letter(request) => {
             let wishes = wishes::read(&Written::of(&request), now, &mut findings);
             let realm = asked_realm(request.sandbox);
+            let offers_unsubscribe = request.unsubscribe == Some(true);
             let letter = letter::read(*request, &mut findings);
             findings.verdict()?;
             let (letter, recipients) =
@@ -320,6 +355,7 @@ fn read(mail: Mail, now: Timestamp) -> Result<Read, Refusal> {
                 recipients_field: "to",
                 wishes,
                 realm,
+                offers_unsubscribe,
             })
         }
         Mail::Raw(request, octets) => {
@@ -327,7 +363,14 @@ fn read(mail: Mail, now: Timestamp) -> Result<Read, Refusal> {
             findings.verdict()?;
             let realm = asked_realm(envelope.sandbox);
             let (recipients, wishes) = (envelope.recipients, envelope.wishes);
-            Ok(Read { form: Form::Raw(octets), recipients, recipients_field: "rcpt_to", wishes, realm })
+            Ok(Read {
+                form: Form::Raw(octets),
+                recipients,
+                recipients_field: "rcpt_to",
+                wishes,
+                realm,
+                offers_unsubscribe: false,
+            })
         }
     }
 }

@@ -53,6 +53,8 @@ pub struct MailRequest {
     pub return_path: Option<String>,
     /// Whether it goes to the sandbox receiver.
     pub sandbox: Option<bool>,
+    /// Whether its header offers to unsubscribe with one click (RFC 8058), at our own endpoint.
+    pub unsubscribe: Option<bool>,
 }
 
 /// One file.
@@ -173,6 +175,7 @@ impl MailRequest {
             tls: self.tls.or_else(|| d.tls.clone()),
             return_path: self.return_path.or_else(|| d.return_path.clone()),
             sandbox: self.sandbox.or(d.sandbox),
+            unsubscribe: self.unsubscribe.or(d.unsubscribe),
         }
     }
 }

@@ -37,7 +37,13 @@ fn submission(mail: Mail) -> Submission {
 
 fn made(policy: &Policy, mail: Mail) -> Result<Acceptance, Refusal> {
     let (id, job) = (MessageId::from_random([7; 16]), JobId::from_random([8; 16]));
-    ready(policy, now(), &Tenant::default_tenant(), id, job, submission(mail))
+    ready(
+        policy,
+        now(),
+        &Tenant::default_tenant(),
+        Named { id, job, links: Some(&[7; 32]) },
+        submission(mail),
+    )
 }
 
 fn from_json(policy: &Policy, json: &Value) -> Result<Acceptance, Refusal> {
@@ -441,7 +447,13 @@ async fn keys_find_the_same_message_and_answers_keep_their_order() {
         let id = Key { key: key.to_owned(), index }.message_id(&tenant);
         let submission =
             Submission { key: None, hash: RequestHash::of(&[hash]), mail: Mail::Letter(Box::new(request)) };
-        ready(&open_policy(), now(), &tenant, id, JobId::from_random([8; 16]), submission)
+        ready(
+            &open_policy(),
+            now(),
+            &tenant,
+            Named { id, job: JobId::from_random([8; 16]), links: None },
+            submission,
+        )
     };
     let batch =
         vec![one("k", 0, b"1", "a@b.example"), one("k", 1, b"1", "nobody"), one("k", 2, b"1", "c@d.example")];

@@ -185,6 +185,11 @@ fn tell(
     }))
 }
 
+/// What a recipient did after delivery, told once however often it is heard.
+pub(crate) fn by_recipient(row: &Row, recipient: &Address, kind: EventKind, at: Timestamp) -> Effect {
+    tell(row, recipient, kind, at, None, None, &JobId::derived(&[kind.as_str().as_bytes()]))
+}
+
 fn kind_of(end: End) -> EventKind {
     match end {
         End::Delivered => EventKind::Delivered,

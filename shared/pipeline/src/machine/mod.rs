@@ -11,6 +11,7 @@ mod claim;
 mod clock;
 mod control;
 mod effects;
+mod late;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,9 @@ pub use accept::{Plan, plan};
 pub use claim::{Barred, Claim, Situation, claim, park};
 pub use clock::{Overdue, overdue};
 pub use control::{CancelStep, Retry, RetryRefused, cancel, cancel_absent, release, retry_now, told_of};
+pub(crate) use effects::by_recipient;
 pub use effects::follow;
+pub use late::{bounced_late, report_name};
 pub use settle::{Certainty, Pace, Told, settle, settle_late};
 
 /// Longest wait a queue keeps a job for (SQS: 900 s). What waits longer is parked.

@@ -245,7 +245,7 @@ impl<'a> Exchange<'a> {
             let before = out.len();
             let command = match self.next {
                 Next::Mail => {
-                    command::mail(out, &self.tx.mail_from, self.parameters, self.tx.xid.as_ref());
+                    command::mail(out, &self.tx.mail_from, self.parameters, self.tx.xid.as_deref());
                     self.next = Next::Rcpt(0);
                     Command::Mail
                 }

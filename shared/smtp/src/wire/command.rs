@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
-use posthaste_mail::{Address, MessageId, ReversePath};
+use posthaste_mail::{Address, ReversePath};
 
 use crate::Credentials;
 
@@ -54,12 +54,7 @@ pub(crate) fn starttls(out: &mut BytesMut) {
     out.extend_from_slice(b"STARTTLS\r\n");
 }
 
-pub(crate) fn mail(
-    out: &mut BytesMut,
-    from: &ReversePath,
-    parameters: MailParameters,
-    xid: Option<&MessageId>,
-) {
+pub(crate) fn mail(out: &mut BytesMut, from: &ReversePath, parameters: MailParameters, xid: Option<&str>) {
     let mut text = String::new();
     if let Some(octets) = parameters.size {
         text.push_str(" SIZE=");
@@ -73,7 +68,8 @@ pub(crate) fn mail(
     }
     if let Some(xid) = xid.filter(|_| parameters.xid) {
         text.push_str(" XID=");
-        text.push_str(xid.as_str());
+        // An id that would need xtext (RFC 3461 4) is none of ours.
+        text.extend(xid.chars().filter(|c| c.is_ascii_alphanumeric() || "_-/.".contains(*c)));
     }
     line!(out, "MAIL FROM:<{from}>{text}");
 }

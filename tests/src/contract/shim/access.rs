@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_mail::{KeyId, Tenant, Timestamp, UploadId};
 use posthaste_pipeline::access::{KeyRecord, Taken};
+use posthaste_pipeline::deliver::return_path::TenantTag;
+use posthaste_pipeline::feedback::{KeptReport, Reports};
 use posthaste_pipeline::stores::{Directory, Quotas, StoreError, Uploads};
 use posthaste_pipeline::upload::{UploadOffer, UploadReceived, UploadWay};
 use posthaste_policy::QuotaLimits;
@@ -34,6 +36,25 @@ impl Directory for Shim {
 
     async fn revoke(&self, of: Option<&Tenant>, id: &KeyId) -> Result<bool, StoreError> {
         self.whole(self.inner.directory.revoke(of, id)).await
+    }
+
+    async fn remember(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        self.whole(self.inner.directory.remember(tenant)).await
+    }
+
+    async fn tenant(&self, tag: &TenantTag) -> Result<Option<Tenant>, StoreError> {
+        self.whole(self.inner.directory.tenant(tag)).await
+    }
+}
+
+#[async_trait]
+impl Reports for Shim {
+    async fn keep(&self, report: &KeptReport) -> Result<(), StoreError> {
+        self.whole(self.inner.reports.keep(report)).await
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<KeptReport>, StoreError> {
+        self.whole(self.inner.reports.list(after, limit)).await
     }
 }
 

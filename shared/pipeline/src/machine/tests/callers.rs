@@ -135,3 +135,44 @@ fn the_clock_leaves_a_living_holder_alone_and_replaces_a_lost_one() {
     check(tick(&row, 600), " then sending seq 1 claim 1 wake 1240 by j1 lease 640; a 0; b 0 | ");
     check(tick(&settled(&row, "j1", "0 ok, 1 ok", 601), 10_000), "nothing");
 }
+
+#[test]
+fn a_report_makes_a_bounce_of_what_was_delivered_and_of_nothing_else() {
+    let reports = |row: &Row, outcome: &str, seconds: i64| {
+        let told = all_told(outcome).remove(0);
+        let name = job_id("caller");
+        let step = bounced_late(row, &told, &name, at(seconds), &mut || job_id("successor"));
+        step.map_or("nothing".to_owned(), |step| shown::step(&step))
+    };
+    let delivered = settled(&sending(&queued(), "j1", 5), "j1", "0 ok, 1 ok", 6);
+    check(
+        reports(&delivered, "0 550", 100),
+        "done seq 1 claim 1 wake 700; a bounced by caller; b delivered by j1 | suppress a, bounced a",
+    );
+    let step =
+        bounced_late(&delivered, &told(0, "550"), &job_id("caller"), at(100), &mut || job_id("s")).unwrap();
+    check(reports(&step.row, "0 550", 200), "nothing");
+    // One that is being sent for another of its recipients goes on for that one.
+    let waiting = settled(&sending(&queued(), "j1", 5), "j1", "0 ok, 1 451", 6);
+    check(
+        reports(&waiting, "0 550", 100),
+        "waiting seq 2 claim 1 job due 366 wake 966; a bounced by caller; b 366 t1 | suppress a, bounced a",
+    );
+    let again = sending(&waiting, "j2", 400);
+    check(
+        reports(&again, "0 550", 401),
+        "sending seq 2 claim 2 wake 966 by j2 lease 460; a bounced by caller; b 366 t1 | suppress a, bounced a",
+    );
+    // What no receiver took cannot have come back.
+    check(reports(&queued(), "0 550", 100), "nothing");
+    check(reports(&waiting, "1 550", 100), "nothing");
+    check(reports(&sending(&queued(), "j1", 5), "0 550", 6), "nothing");
+    let bounced = settled(&sending(&queued(), "j1", 5), "j1", "0 550, 1 ok", 6);
+    check(reports(&bounced, "0 550", 100), "nothing");
+    // Lost at the dot: it was taken, and is not sent again.
+    let lost = settled(&sending(&accepted(facts(), "a@x.example"), "j1", 5), "j1", "0 lost", 6);
+    check(
+        reports(&lost, "0 550", 100),
+        "done seq 2 claim 1 wake 700; a bounced by caller | suppress a, bounced a",
+    );
+}

@@ -86,6 +86,7 @@ impl Environment {
     pub async fn keep_sandboxed(&self, tenants: &HashMap<String, Tenant>) {
         if let Some(deliveries) = self.deliveries.get() {
             deliveries.sandbox.keep(&self.aws, &*self.ambient.chance, tenants).await;
+            deliveries.sandbox.take_reports_in(&self.ambient, &self.aws.stores()).await;
         }
     }
 

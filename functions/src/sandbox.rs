@@ -11,19 +11,28 @@ use posthaste_aws::Aws;
 use posthaste_mail::{Domain, Tenant};
 use posthaste_pipeline::ambient::{Ambient, Chance};
 use posthaste_pipeline::deliver::{SandboxWay, SandboxWays};
-use posthaste_sandbox::{Config, Limits, Listening, Sandbox, SandboxError, SandboxRoute, Summary, Tries};
+use posthaste_pipeline::feedback::{self, Arrived};
+use posthaste_pipeline::stores::Stores;
+use posthaste_sandbox::{
+    Config, Feedback, Limits, Listening, Sandbox, SandboxError, SandboxRoute, Summary, Tries,
+};
+use tokio::sync::{Mutex, mpsc};
 
 /// What it calls itself: a name nobody can have (RFC 2606).
 const HOSTNAME: &str = "mx.sandbox.example";
 /// What it holds until the invocation ends, beside everything else in 256 MB.
 const LIMITS: Limits =
     Limits { messages: 1_000, octets: 48 << 20, octets_in_flight: 48 << 20, connections: 100 };
+/// Reports that may wait until the invocation ends; more are lost, with a warning.
+const REPORTS_WAITING: usize = 1_000;
 /// Writes at once.
 const WRITES_AT_ONCE: usize = 16;
 
 /// A sandbox that listens.
 pub(crate) struct Receiver {
     sandbox: Sandbox,
+    /// Reports of `complaint@` and `late-bounce@` on their way back.
+    reports: Mutex<mpsc::Receiver<Feedback>>,
     _listening: Listening,
 }
 
@@ -43,20 +52,37 @@ impl Receiver {
     /// environment's.
     pub(crate) async fn start(ambient: &Ambient) -> Result<Self, ReceiverError> {
         let clock = ambient.clock.clone();
+        let (feedback, reports) = mpsc::channel(REPORTS_WAITING);
         let sandbox = Sandbox::new(Config {
             hostname: HOSTNAME.to_owned(),
             limits: LIMITS,
             now: Arc::new(move || clock.now()),
             tries: Tries::Told,
-            feedback: None,
+            feedback: Some(feedback),
         })?;
         let listening = sandbox.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-        Ok(Self { sandbox, _listening: listening })
+        Ok(Self { sandbox, reports: Mutex::new(reports), _listening: listening })
     }
 
     /// Where it takes mail.
     pub(crate) fn ways(&self) -> Arc<dyn SandboxWays> {
         Arc::new(Ways(self.sandbox.clone()))
+    }
+
+    /// Takes in the reports that have come back: every delivery of the invocation is written down by now.
+    pub(crate) async fn take_reports_in(&self, ambient: &Ambient, stores: &Stores) {
+        let mut reports = self.reports.lock().await;
+        while let Ok(report) = reports.try_recv() {
+            let arrived = Arrived {
+                mail_from: Some(report.mail_from),
+                rcpt_to: vec![report.rcpt_to],
+                token: report.token,
+                raw: &report.raw,
+            };
+            if let Err(error) = feedback::take_in(ambient, stores, &arrived).await {
+                tracing::warn!(%error, "a report of the sandbox is lost");
+            }
+        }
     }
 
     /// Takes out what was received.

@@ -75,6 +75,21 @@ pub struct IntakeSettings {
     pub tenant: Tenant,
 }
 
+/// What takes reports in is told beside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedbackSettings {
+    /// Its queue of dead letters, by URL.
+    pub dead: String,
+}
+
+impl FeedbackSettings {
+    /// As [`Settings::read`].
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        const DEAD: &str = "POSTHASTE_DEAD_REPORTS";
+        Ok(Self { dead: variable(DEAD).ok_or(Missing(DEAD))? })
+    }
+}
+
 /// A variable of this process.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

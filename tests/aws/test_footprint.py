@@ -13,7 +13,7 @@ from cloud.deployment import REGION
 from cloud.world import taken
 
 FUNCTIONS = {"intake-http": "IntakeHttp", "intake-events": "IntakeEvents", "deliver": "DeliverTransactional",
-             "clock": "Clock", "admin": "Admin"}
+             "clock": "Clock", "admin": "Admin", "feedback": "Feedback"}
 # Lambda fetches the zip at a cold start. Optimised for deployment it is smaller than what the tests have built.
 ZIPPED_MAX = 8 * 1024 * 1024
 ZIPPED_UNOPTIMISED_MAX = 14 * 1024 * 1024

@@ -26,6 +26,15 @@ def test_its_events_are_real(world):
     until(lambda: [e for e in events() if e["detail"]["message_id"] == id], "the bounce is told")
 
 
+def test_what_comes_back_from_it_is_taken_in(world, case):
+    api = world.api()
+    message = api.follow(api.send("late-bounce@sandboxed.example", sandbox=True, tags={"case": case}), "bounced")
+    assert [a["stage"] for a in message["recipients"][0]["attempts"]] == ["dot", "report"]
+    complaint = api.send(f"complaint@{case}.example", sandbox=True, lane="bulk")
+    api.follow(complaint, "delivered")
+    api.follow(api.send(f"complaint@{case}.example", sandbox=True, lane="bulk"), "suppressed")
+
+
 def test_its_suppressions_are_its_own(world, case):
     mx = world.receiver()
     api = world.api()

@@ -34,6 +34,7 @@ SETTINGS = {
 OWN_SETTINGS = {
     **{f"Deliver{lane}": {"POSTHASTE_LANE", "POSTHASTE_EGRESS", "POSTHASTE_SECRET_RELAY"} for lane in LANES},
     "IntakeEvents": {"POSTHASTE_INTAKE_TENANT"},
+    "Feedback": {"POSTHASTE_DEAD_REPORTS"},
 }
 METRICS = {
     "Accepted", "Attempts", "Delivered", "Deferred", "Bounced", "Throttled", "Expired", "Suppressed", "Ambiguous",
@@ -125,7 +126,7 @@ def test_batches_may_be_done_in_part_and_wait_only_with_a_window(name):
 
 def test_every_lane_is_served_by_its_own_function():
     assert {name: [q for q, _ in sources(FUNCTIONS[name])] for name in FUNCTIONS if sources(FUNCTIONS[name])} == {
-        **{f"Deliver{lane}": [lane] for lane in LANES}, "IntakeEvents": ["Intake"]}
+        **{f"Deliver{lane}": [lane] for lane in LANES}, "IntakeEvents": ["Intake"], "Feedback": ["Reports"]}
 
 
 def test_every_function_has_a_role_of_its_own():

@@ -1,12 +1,12 @@
 //! What a record of the intake queue is: an event of the inbound bus, a notification of the bucket, or a submission as it
 //! stands. Told apart by shape. Pure.
 
-use std::fmt;
-
 use posthaste_mail::Tenant;
 use posthaste_pipeline::intake::RequestHash;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::notified::{self, Notice, Place};
 
 /// The type of event that is taken as mail.
 const SUBMIT: &str = "message.submit";
@@ -53,23 +53,6 @@ pub(super) struct ObjectArrival {
     pub key: String,
 }
 
-/// Where an object is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    /// The bucket.
-    pub bucket: String,
-    /// Its key, as it was given.
-    pub key: String,
-    /// Its version, where the bucket has versions.
-    pub version: Option<String>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.key)
-    }
-}
-
 /// As much of a record as tells what it is; what else there is stays unread.
 #[derive(Deserialize)]
 struct Shape<'a> {
@@ -93,30 +76,6 @@ struct BusEvent<'a> {
     detail_type: String,
     #[serde(borrow)]
     detail: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Notified {
-    s3: NotifiedOf,
-}
-
-#[derive(Deserialize)]
-struct NotifiedOf {
-    bucket: NotifiedBucket,
-    object: NotifiedObject,
-}
-
-#[derive(Deserialize)]
-struct NotifiedBucket {
-    name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct NotifiedObject {
-    key: String,
-    version_id: Option<String>,
-    e_tag: Option<String>,
 }
 
 /// Reads a record: its id, its body, and whose mail comes by the queue itself.
@@ -162,17 +121,16 @@ fn submitted(event: &str, tenant: Tenant, source: String) -> Arrival<'_> {
 fn objects<'a>(records: &RawValue, queue: &Tenant, source: String) -> Arrival<'a> {
     let unreadable =
         |source: String, reason: String| Arrival::Unreadable { tenant: queue.clone(), source, reason };
-    let notified: Vec<Notified> = match serde_json::from_str(records.get()) {
-        Ok(notified) => notified,
-        Err(error) => return unreadable(source, format!("the notification cannot be read: {error}")),
+    let notices = match notified::read(records) {
+        Ok(notices) => notices,
+        Err(error) => return unreadable(source, error),
     };
-    let mut found = Vec::with_capacity(notified.len());
-    for Notified { s3: NotifiedOf { bucket, object } } in notified {
-        let place = Place { bucket: bucket.name, key: decoded(&object.key), version: object.version_id };
+    let mut found = Vec::with_capacity(notices.len());
+    for Notice { place, tag } in notices {
         let Some(tenant) = owner(&place.key) else {
             return unreadable(place.to_string(), format!("the object is not at {INCOMING}TENANT/NAME"));
         };
-        let version = place.version.as_deref().or(object.e_tag.as_deref()).unwrap_or_default();
+        let version = place.version.as_deref().or(tag.as_deref()).unwrap_or_default();
         let hash = RequestHash::of(&[b"s3", place.key.as_bytes(), version.as_bytes()]);
         let key = format!("s3:{}", hash.as_str());
         found.push(ObjectArrival { tenant, place, key });
@@ -184,11 +142,6 @@ fn objects<'a>(records: &RawValue, queue: &Tenant, source: String) -> Arrival<'a
 fn owner(key: &str) -> Option<Tenant> {
     let (tenant, name) = key.strip_prefix(INCOMING)?.split_once('/')?;
     Tenant::parse(tenant).filter(|_| !name.is_empty())
-}
-
-/// Keys stand in notifications as in a form: a plus sign is a space.
-fn decoded(key: &str) -> String {
-    percent_encoding::percent_decode_str(&key.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 /// What names its source, within what a key may be.

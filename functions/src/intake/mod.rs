@@ -19,9 +19,10 @@ use serde_json::json;
 use crate::aside;
 use crate::environment::Environment;
 use crate::invocation::Invocation;
+use crate::object::Room;
 use crate::settings::{IntakeSettings, SettingsError, variable};
 use arrival::{Arrival, ObjectArrival};
-use object::{Room, Unfetched};
+use object::Unfetched;
 
 /// The function.
 pub struct Function {

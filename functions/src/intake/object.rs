@@ -1,20 +1,15 @@
 //! An object of the bucket as a submission: a raw message whose envelope stands in its metadata, or JSON.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use bytes::Bytes;
 use posthaste_aws::Aws;
 use posthaste_pipeline::intake::{FieldError, Key, Mail, RawRequest, Refusal, RequestHash, Submission};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::arrival::ObjectArrival;
+use crate::object::{Room, Ungot};
 
-/// Kilobytes of objects read and worked on at once: the largest message there can be, and with its copies a half of the
-/// function's 256 MB.
-const ROOM_KILOBYTES: u32 = 41_000;
 /// Metadata that may stand there once, with its name in a raw submission.
 const ONCE: [(&str, &str); 8] = [
     ("mail-from", "mail_from"),
@@ -28,15 +23,6 @@ const ONCE: [(&str, &str); 8] = [
 ];
 /// Metadata that is a list, its elements separated by commas.
 const LISTS: [(&str, &str); 2] = [("rcpt-to", "rcpt_to"), ("tag", "tag")];
-
-/// Room for objects in memory.
-pub(super) struct Room(Arc<Semaphore>);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM_KILOBYTES as usize)))
-    }
-}
 
 /// What an object holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,30 +57,16 @@ pub(super) async fn fetch(
     room: &Room,
     limit: u64,
 ) -> Result<(Fetched, OwnedSemaphorePermit), Unfetched> {
-    let place = &object.place;
-    if place.bucket != aws.names().bucket {
-        let detail = format!("{} is not the bucket that mail is taken from", place.bucket);
-        return Err(Unfetched::Refused(Refusal::Forbidden(detail)));
-    }
-    let get = aws.clients().s3.get_object().bucket(&place.bucket).key(&place.key);
-    let got = match get.set_version_id(place.version.clone()).send().await {
-        Ok(got) => got,
-        Err(error) if matches!(error.as_service_error(), Some(GetObjectError::NoSuchKey(_))) => {
-            return Err(Unfetched::Refused(FieldError::new("", "the object is gone").into()));
-        }
-        Err(error) => return Err(Unfetched::Unavailable(DisplayErrorContext(error).to_string())),
-    };
-    let octets = u64::try_from(got.content_length.unwrap_or(0)).unwrap_or(0);
     // Base 64 and what stands around it; what it comes to is weighed again when it is built.
-    if octets > limit.saturating_mul(2) {
-        return Err(Unfetched::Refused(Refusal::TooLarge { octets, limit }));
-    }
-    let kilobytes = u32::try_from(octets / 1_000 + 1).unwrap_or(u32::MAX).min(ROOM_KILOBYTES);
-    let taken = room.0.clone().acquire_many_owned(kilobytes).await;
-    let taken = taken.map_err(|error| Unfetched::Unavailable(error.to_string()))?;
-    let form = form(&place.key, got.content_type.as_deref(), &got.metadata.unwrap_or_default());
-    let read = got.body.collect().await.map_err(|error| Unfetched::Unavailable(error.to_string()))?;
-    Ok((Fetched { octets: read.into_bytes(), form }, taken))
+    let got = crate::object::get(aws, &object.place, room, limit.saturating_mul(2)).await;
+    let (got, taken) = got.map_err(|ungot| match ungot {
+        Ungot::Unavailable(why) => Unfetched::Unavailable(why),
+        Ungot::Foreign(detail) => Unfetched::Refused(Refusal::Forbidden(detail)),
+        Ungot::Gone => Unfetched::Refused(FieldError::new("", "the object is gone").into()),
+        Ungot::TooLarge { octets } => Unfetched::Refused(Refusal::TooLarge { octets, limit }),
+    })?;
+    let form = form(&object.place.key, got.content_type.as_deref(), &got.metadata);
+    Ok((Fetched { octets: got.octets, form }, taken))
 }
 
 /// How an object is to be read, by what is said of it.

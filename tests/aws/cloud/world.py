@@ -25,6 +25,7 @@ HIDDEN_S = 15
 POLICY = """
 [mta]
 hostname = "mta.posthaste.example"
+return_path_domain = "bounces.acme.example"
 [dns]
 servers = ["{dns}"]
 [smtp]

@@ -73,7 +73,8 @@ contract! {
             a_quota_is_filled_and_not_more a_quota_holds_against_many_at_once
         an_upload_is_put_once_and_is_its_tenants an_upload_has_the_length_that_was_announced;
     pacing: tokens_are_as_the_book_says no_time_is_handed_out_twice connections_are_counted_across_holders
-        connections_are_opened_and_given_up_as_told one_standing_follows_another places_in_line_are_handed_out_once;
+        connections_are_opened_and_given_up_as_told one_standing_follows_another places_in_line_are_handed_out_once
+        mailboxes_are_counted_together;
 }
 
 mod deliveries {

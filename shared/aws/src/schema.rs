@@ -21,6 +21,7 @@
 //! | what a tenant has submitted | `TENANT#quota` | `now` | | `minute`, `in_minute`, `day`, `in_day` |
 //! | secret | `secrets` | its name | | `octets` |
 //! | a receiver's standing | `sites` | egress, site, sending domain, as JSON | | `v` its epoch, `doc` |
+//! | how mailboxes fare there | `healths` | the same | | `v`, `doc`, `gone_at` |
 //! | a receiver's pace | `pace#` and the same | `now` | | `tat`, `epoch`, `opened`, `wanted`, `leases`, `gone_at`; small, since each chunk of tokens writes it |
 //! | a line of those who wait for it | the same | `line#LANE#TENANT` | | `tail`, `served`, `moved`, `gone_at` |
 //!
@@ -106,6 +107,8 @@ pub const DAY: &str = "day";
 /// See [`DAY`].
 pub const IN_DAY: &str = "in_day";
 
+/// The partition of how mailboxes fare at receivers.
+pub const HEALTHS: &str = "healths";
 /// The partition of standings.
 pub const SITES: &str = "sites";
 /// Up to when a receiver's time is handed out, in µs.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use posthaste_mail::{Lane, Tenant};
+use posthaste_mail::{Lane, Tenant, Timestamp};
 use posthaste_pipeline::pacer::{LINES_MAX, LineKey, PaceKey, Pacer, View};
 use posthaste_pipeline::stores::StoreError;
 use posthaste_policy::pacing::Micros;
@@ -13,6 +13,7 @@ use posthaste_policy::pacing::book::{Book, TokenAsk, Tokens};
 use posthaste_policy::pacing::line::Line;
 use posthaste_policy::pacing::seats::{Seat, SeatAsk};
 use posthaste_policy::standing::Standing;
+use posthaste_policy::standing::breaker::{Health, Tally};
 use rusqlite::{Connection, params};
 
 use crate::fault::Fault;
@@ -33,6 +34,7 @@ struct Pace {
     written: Option<Micros>,
     standing: Standing,
     lines: HashMap<(Lane, Tenant), Line>,
+    health: Health,
 }
 
 impl Paces {
@@ -46,7 +48,7 @@ impl Paces {
             let standing: Standing = document::blob("a standing", row, 2)?;
             let written = tat.map(Micros);
             let book = Book { tat: written, epoch: standing.epoch, ..Book::default() };
-            paces.insert(key, Pace { book, written, standing, lines: HashMap::new() });
+            paces.insert(key, Pace { book, written, standing, ..Pace::default() });
         }
         let mut statement = connection.prepare("SELECT key, tail, served, moved FROM lines")?;
         let mut rows = statement.query([])?;
@@ -55,6 +57,12 @@ impl Paces {
             let number = |nth: usize| row.get::<_, i64>(nth).map(i64::cast_unsigned);
             let line = Line { tail: number(1)?, served: number(2)?, moved: Micros(row.get(3)?) };
             paces.entry(key.key).or_default().lines.insert((key.lane, key.tenant), line);
+        }
+        let mut statement = connection.prepare("SELECT key, doc FROM healths")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let key: PaceKey = document::blob("a pace's key", row, 0)?;
+            paces.entry(key).or_default().health = document::blob("a receiver's health", row, 1)?;
         }
         Ok(Self(Mutex::new(paces)))
     }
@@ -76,6 +84,7 @@ impl Paces {
                 waits
                     || !pace.book.seats.0.is_empty()
                     || pace.standing.epoch > 0
+                    || pace.health.version > 0
                     || pace.book.tat.is_some_and(|tat| tat.plus(AHEAD_US) > newest)
             });
         }
@@ -172,6 +181,27 @@ impl Pacer for Embedded {
         let behind = paces.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
         let known = behind.filter(|(_, pace)| pace.standing.epoch > 0);
         Ok(known.take(limit).map(|(key, pace)| (key.clone(), pace.standing.clone())).collect())
+    }
+
+    async fn tally(&self, key: &PaceKey, tally: Tally, at: Timestamp) -> Result<Health, StoreError> {
+        let health = self.shared().paces.with(key, |pace| {
+            pace.health.count(tally, at);
+            pace.health.clone()
+        });
+        let (name, doc, version) =
+            (document::write(key)?, document::write(&health)?, health.version.cast_signed());
+        let put = self.writer().ask(doc.len(), move |tx| {
+            // Two may be written out of order: the later one stays.
+            tx.statement(
+                "INSERT INTO healths (key, version, doc) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (key) DO UPDATE SET version = excluded.version, doc = excluded.doc
+                 WHERE excluded.version > version",
+            )?
+            .execute(params![name, version, doc])?;
+            Ok(())
+        });
+        put.await?;
+        Ok(health)
     }
 
     async fn sit(&self, key: &PaceKey, ask: &SeatAsk) -> Result<Seat, StoreError> {

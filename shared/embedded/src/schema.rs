@@ -17,6 +17,7 @@
 //! | `reports` | reports about mail that changed nothing | arrival, newest first; id, once |
 //! | `quotas` | what each tenant was granted in its present windows | tenant |
 //! | `paces` | how each receiver stands, and up to when its time is handed out | egress, site, sending domain |
+//! | `healths` | how mailboxes fare at each receiver, lately and usually | the same |
 //! | `lines` | places handed out and served, of those who wait for a receiver | the same, lane and tenant |
 //! | `uploads` | large bodies that wait for their submission, and offers of a place for one | id |
 //! | `marks` | how far something has come: `keys`, `spool`; the highest `rows` and `events` ever removed | name |
@@ -170,6 +171,7 @@ CREATE TABLE reports (
     at INTEGER NOT NULL,
     doc BLOB NOT NULL
 );
+CREATE TABLE healths (key BLOB PRIMARY KEY, version INTEGER NOT NULL, doc BLOB NOT NULL) WITHOUT ROWID;
 ";
 
 /// Makes a connection the writer's: WAL, every commit synced, checkpoints only when asked for.

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use posthaste_mail::{Lane, Tenant};
+use posthaste_mail::{Lane, Tenant, Timestamp};
 use posthaste_pipeline::pacer::{LineKey, PaceKey, Pacer};
 use posthaste_policy::SiteName;
 use posthaste_policy::file::EgressName;
 use posthaste_policy::pacing::book::{Book, TokenAsk, Tokens};
 use posthaste_policy::pacing::seats::{CLOCKS_DIFFER, LEASE, Seat, SeatAsk, Urgency};
 use posthaste_policy::pacing::{Grant, Micros, Pace};
+use posthaste_policy::standing::breaker::Tally;
 use posthaste_policy::standing::{Order, Standing};
 
 use super::make::at;
@@ -240,4 +241,23 @@ pub async fn places_in_line_are_handed_out_once(subject: &Subject) {
     again(|| pacer.forget(&line, &seen, start())).await;
     assert_eq!(waiting().await, None);
     assert_eq!(again(|| pacer.view(&line.key)).await.lines.len(), 1);
+}
+
+/// What receivers say of mailboxes is counted across everybody who hears it, and told when it is past belief.
+pub async fn mailboxes_are_counted_together(subject: &Subject) {
+    let (pacer, key, other) = (&subject.stores.pacer, key("mailboxes"), key("other mailboxes"));
+    let at = Timestamp(1_800_000_000_000);
+    let tally = Tally { delivered: 3, bad: 2, known_bad: 2 };
+    let mut counting = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let (pacer, key) = (pacer.clone(), key.clone());
+        counting.spawn(async move { again(|| pacer.tally(&key, tally, at)).await });
+    }
+    counting.join_all().await;
+    let health = again(|| pacer.tally(&key, Tally::default(), at)).await;
+    // What was counted and not answered is counted again.
+    assert!(health.now.known_bad >= 20 && health.now.delivered >= 30, "{health:?}");
+    assert!(health.doubt().is_some());
+    let health = again(|| pacer.tally(&other, Tally::default(), at)).await;
+    assert_eq!((health.now, health.doubt()), (Tally::default(), None));
 }

@@ -2,6 +2,7 @@
 //! condition fails the item that stands there says what would be right. An answer that is lost wastes what it granted;
 //! nothing is granted twice.
 
+mod healths;
 mod seats;
 mod standings;
 mod tokens;
@@ -11,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use posthaste_mail::Timestamp;
 use posthaste_pipeline::pacer::{LINES_MAX, LineKey, PaceKey, Pacer, View};
 use posthaste_pipeline::stores::StoreError;
 use posthaste_policy::pacing::Micros;
@@ -18,6 +20,7 @@ use posthaste_policy::pacing::book::{TokenAsk, Tokens};
 use posthaste_policy::pacing::line::Line;
 use posthaste_policy::pacing::seats::{Seat, SeatAsk};
 use posthaste_policy::standing::Standing;
+use posthaste_policy::standing::breaker::{Health, Tally};
 
 use crate::item::{self, Item, Key};
 use crate::table::{Consistency, Range, Update};
@@ -121,6 +124,10 @@ impl Pacer for Aws {
         limit: usize,
     ) -> Result<Vec<(PaceKey, Standing)>, StoreError> {
         self.list_standings(after, limit).await
+    }
+
+    async fn tally(&self, key: &PaceKey, tally: Tally, at: Timestamp) -> Result<Health, StoreError> {
+        self.count_mailboxes(key, tally, at).await
     }
 
     async fn sit(&self, key: &PaceKey, ask: &SeatAsk) -> Result<Seat, StoreError> {

@@ -15,19 +15,26 @@ const LOOK_BACK: usize = 20;
 
 impl Inner {
     /// See [`weigh`].
-    pub(super) async fn weigh(&self, row: &Row, told: &mut [Told]) {
-        weigh(&self.ambient, &self.stores, row, told).await;
+    pub(super) async fn weigh(&self, row: &Row, told: &mut [Told]) -> u64 {
+        weigh(&self.ambient, &self.stores, row, told).await
     }
 }
 
-/// Sets how long each bounced recipient is suppressed, by the policy and its history.
-pub(crate) async fn weigh(ambient: &Ambient, stores: &Stores, row: &Row, told: &mut [Told]) {
+/// Sets how long each bounced recipient is suppressed, by the policy and its history. How many mailboxes that are said
+/// not to be there took mail lately.
+pub(crate) async fn weigh(ambient: &Ambient, stores: &Stores, row: &Row, told: &mut [Told]) -> u64 {
     let policy = ambient.policy.get();
+    let mut known = 0;
     for told in told.iter_mut().filter(|told| depends_on_history(told)) {
         let Some(recipient) = row.recipients.get(told.recipient) else { continue };
         match history(ambient, stores, row, recipient).await {
             Ok(mut history) => {
                 history.full_times += u32::from(told.verdict.category == Category::MailboxFull);
+                let within = policy.suppression.known_within;
+                known += u64::from(
+                    told.verdict.category == Category::BadMailbox
+                        && history.delivered_ago.is_some_and(|ago| ago <= within),
+                );
                 let length = policy.suppression.length(&told.verdict, &history);
                 told.verdict.suppress = length.map_or(Suppress::No, Suppress::For);
             }
@@ -35,6 +42,7 @@ pub(crate) async fn weigh(ambient: &Ambient, stores: &Stores, row: &Row, told: &
             Err(error) => tracing::warn!(%error, "a recipient's history could not be read"),
         }
     }
+    known
 }
 
 async fn history(

@@ -6,6 +6,7 @@
 
 pub mod claims;
 mod dial;
+mod doubt;
 mod fair;
 pub(crate) mod history;
 pub mod hold;

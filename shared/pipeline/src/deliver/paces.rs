@@ -75,6 +75,7 @@ pub(super) struct Known {
     lead: Duration,
     served: HashMap<(Lane, Tenant), u64>,
     told_at: Timestamp,
+    pub(super) mailboxes: super::doubt::Heard,
 }
 
 /// Why there are no tokens now.

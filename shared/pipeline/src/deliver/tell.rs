@@ -113,7 +113,12 @@ impl Inner {
     }
 
     /// Tells of changes in the events of the message whose reply caused them.
-    async fn announce(&self, job: &Job, key: &PaceKey, changes: Vec<Change>) -> Result<(), StoreError> {
+    pub(super) async fn announce(
+        &self,
+        job: &Job,
+        key: &PaceKey,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
         for change in &changes {
             tracing::info!(
                 site = key.site.as_str(),

@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use super::claims::Claimed;
 use super::dial::{Line, NoLine, Wish, down_for};
+use super::doubt::place_of;
 use super::outcome::Failure;
 use super::place::Place;
 use super::seat::SeatHeld;
@@ -183,6 +184,7 @@ impl Inner {
                 continue;
             };
             let began = Instant::now();
+            let there = place_of(line.as_ref());
             let (row, told, heard) = self.send(wired, &work, *row, &mut line, leave).await;
             trunk.served(began.elapsed());
             let (inner, wired) = (self.clone(), wired.clone());
@@ -190,7 +192,11 @@ impl Inner {
                 inner.tell(&wired, &work.job, heard).await;
                 let disposition = match told {
                     Some(mut told) => {
-                        inner.weigh(&row, &mut told).await;
+                        let known = inner.weigh(&row, &mut told).await;
+                        if let Some(there) = &there {
+                            let said = (&mut *told, known);
+                            inner.count_mailboxes(&wired, &work.job, there, &row, said).await;
+                        }
                         inner.settle(&row, &work.job, &told).await
                     }
                     // The row is somebody else's by now: this job is stale.

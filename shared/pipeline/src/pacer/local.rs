@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use posthaste_mail::{Lane, Tenant};
+use posthaste_mail::{Lane, Tenant, Timestamp};
 use posthaste_policy::pacing::Micros;
 use posthaste_policy::pacing::book::{Book, TokenAsk, Tokens};
 use posthaste_policy::pacing::line::Line;
 use posthaste_policy::pacing::seats::{Seat, SeatAsk};
 use posthaste_policy::standing::Standing;
+use posthaste_policy::standing::breaker::{Health, Tally};
 
 use super::{LineKey, PaceKey, Pacer, View};
 use crate::stores::StoreError;
@@ -23,6 +24,7 @@ struct Pace {
     book: Book,
     standing: Standing,
     lines: BTreeMap<(Lane, Tenant), Line>,
+    health: Health,
 }
 
 impl LocalPacer {
@@ -77,6 +79,13 @@ impl Pacer for LocalPacer {
             .iter()
             .filter(|(key, pace)| pace.standing.epoch > 0 && after.is_none_or(|after| *key > after));
         Ok(behind.take(limit).map(|(key, pace)| (key.clone(), pace.standing.clone())).collect())
+    }
+
+    async fn tally(&self, key: &PaceKey, tally: Tally, at: Timestamp) -> Result<Health, StoreError> {
+        Ok(self.with(key, |pace| {
+            pace.health.count(tally, at);
+            pace.health.clone()
+        }))
     }
 
     async fn sit(&self, key: &PaceKey, ask: &SeatAsk) -> Result<Seat, StoreError> {

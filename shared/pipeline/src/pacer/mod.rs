@@ -4,7 +4,7 @@
 mod local;
 
 use async_trait::async_trait;
-use posthaste_mail::{Domain, Lane, Tenant};
+use posthaste_mail::{Domain, Lane, Tenant, Timestamp};
 use posthaste_policy::SiteName;
 use posthaste_policy::file::EgressName;
 use posthaste_policy::pacing::Micros;
@@ -12,6 +12,7 @@ use posthaste_policy::pacing::book::{TokenAsk, Tokens};
 use posthaste_policy::pacing::line::Line;
 use posthaste_policy::pacing::seats::{Seat, SeatAsk};
 use posthaste_policy::standing::Standing;
+use posthaste_policy::standing::breaker::{Health, Tally};
 use serde::{Deserialize, Serialize};
 
 use crate::stores::StoreError;
@@ -74,6 +75,9 @@ pub trait Pacer: Send + Sync {
         after: Option<&PaceKey>,
         limit: usize,
     ) -> Result<Vec<(PaceKey, Standing)>, StoreError>;
+
+    /// Counts what a receiver said of mailboxes; how they fare there now. An answer that is lost may count twice.
+    async fn tally(&self, key: &PaceKey, tally: Tally, at: Timestamp) -> Result<Health, StoreError>;
 
     /// Takes connections, or keeps them: as `Book::sit` says.
     async fn sit(&self, key: &PaceKey, ask: &SeatAsk) -> Result<Seat, StoreError>;

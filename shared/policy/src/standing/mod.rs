@@ -4,6 +4,7 @@
 //! one reads again.
 
 mod allowed;
+pub mod breaker;
 mod change;
 mod operator;
 mod react;
@@ -56,6 +57,8 @@ pub struct Standing {
     pub senders: BTreeMap<Domain, Sender>,
     /// Recipient domains that it has served lately, at most a few: one that hosts many tenants takes two to convict.
     pub domains: Vec<(Domain, Timestamp)>,
+    /// What it says of mailboxes counts no longer than until then: see [`breaker`].
+    pub doubted_until: Timestamp,
     /// What an operator ordered.
     pub order: Option<Order>,
     /// The latest changes, each with the reply that caused it.

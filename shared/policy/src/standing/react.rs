@@ -5,6 +5,7 @@ use std::time::Duration;
 use posthaste_mail::{Domain, Lane, Stage, Timestamp};
 
 use super::allowed::ceiling;
+use super::breaker::DOUBTED_FOR;
 use super::change::shown;
 use super::reaction::{Answer, Effect, Reaction, SUSPENDED_FOR, WITHIN, built_in};
 use super::{Change, ChangeKind, Closed, Fewer, Growth, SENDERS_MAX, Sender, Speed, Standing, Strike};
@@ -62,6 +63,11 @@ pub enum SignalOf<'a> {
         /// How many.
         recipients: u32,
     },
+    /// It refuses mailboxes as it never did: see [`super::breaker`].
+    Doubted {
+        /// Why.
+        why: &'a str,
+    },
     /// It was refused, or nobody answered.
     Refused {
         /// What that means.
@@ -96,6 +102,7 @@ impl Standing {
         let mut work = Work { next: self.clone(), changes: Vec::new(), by: "", limits, signal };
         match &signal.of {
             SignalOf::Delivered { .. } => work.delivered(),
+            SignalOf::Doubted { why } => work.doubted(why),
             SignalOf::Refused { verdict, .. } => work.refused(verdict, policy),
         }
         let Work { mut next, changes, .. } = work;
@@ -126,7 +133,7 @@ impl<'a> Work<'a> {
     fn change(&mut self, kind: ChangeKind, what: String) {
         let reply = match &self.signal.of {
             SignalOf::Refused { text, .. } => Some(shown(text)),
-            SignalOf::Delivered { .. } => None,
+            SignalOf::Delivered { .. } | SignalOf::Doubted { .. } => None,
         };
         let by = if self.by.is_empty() { "growth".to_owned() } else { self.by.to_owned() };
         self.changes.push(Change { at: self.now(), kind, what, reply, by });
@@ -226,6 +233,24 @@ impl<'a> Work<'a> {
         if whole && self.next.senders.remove(name).is_some() && !opened {
             self.change(ChangeKind::Recovered, format!("mail of {name} is sent at the full rate again"));
         }
+    }
+
+    /// Once for as long as it is doubted.
+    fn doubted(&mut self, why: &str) {
+        let now = self.now();
+        if now < self.next.doubted_until {
+            return;
+        }
+        self.by = "breaker";
+        let until = now.plus(DOUBTED_FOR);
+        self.next.doubted_until = until;
+        let closed =
+            Closed { since: now, until, probe_every: None, probed: None, why: format!("breaker: {why}") };
+        let longer = |known: &Closed| known.probe_every.is_some() || known.until >= until;
+        if !self.next.closed.as_ref().is_some_and(longer) {
+            self.next.closed = Some(closed);
+        }
+        self.change(ChangeKind::Shut, format!("left alone{}: {why}", for_time(DOUBTED_FOR)));
     }
 
     // What is refused.

@@ -1,6 +1,7 @@
 //! The pacer on a bad day: what was asked may have been done though nobody answers.
 
 use async_trait::async_trait;
+use posthaste_mail::Timestamp;
 use posthaste_pipeline::pacer::{LineKey, PaceKey, Pacer, View};
 use posthaste_pipeline::stores::StoreError;
 use posthaste_policy::pacing::Micros;
@@ -8,6 +9,7 @@ use posthaste_policy::pacing::book::{TokenAsk, Tokens};
 use posthaste_policy::pacing::line::Line;
 use posthaste_policy::pacing::seats::{Seat, SeatAsk};
 use posthaste_policy::standing::Standing;
+use posthaste_policy::standing::breaker::{Health, Tally};
 
 use super::Shim;
 
@@ -27,6 +29,10 @@ impl Pacer for Shim {
         limit: usize,
     ) -> Result<Vec<(PaceKey, Standing)>, StoreError> {
         self.whole(self.inner.pacer.standings(after, limit)).await
+    }
+
+    async fn tally(&self, key: &PaceKey, tally: Tally, at: Timestamp) -> Result<Health, StoreError> {
+        self.whole(self.inner.pacer.tally(key, tally, at)).await
     }
 
     async fn sit(&self, key: &PaceKey, ask: &SeatAsk) -> Result<Seat, StoreError> {

@@ -66,7 +66,12 @@ impl Directory for Aws {
     }
 
     async fn remember(&self, tenant: &Tenant) -> Result<(), StoreError> {
-        let mut item = Key::new(schema::TENANTS, TenantTag::of(tenant).as_str()).item();
+        let key = Key::new(schema::TENANTS, TenantTag::of(tenant).as_str());
+        // Nearly always it is there: a look costs an eighth of a write.
+        if self.table().get(&key, Consistency::Eventual).await?.is_some() {
+            return Ok(());
+        }
+        let mut item = key.item();
         item.extend([item::text(schema::TENANT, tenant.as_str())]);
         self.table().put(item, If::Absent).await.map(|_| ())
     }

@@ -81,7 +81,8 @@ impl Inner {
                 return (row, Some(Vec::new()), Vec::new());
             }
         };
-        if let Err(error) = self.remember(&row.tenant).await {
+        let has_token = carries_token(wired, &row);
+        if has_token && let Err(error) = self.remember(&row.tenant).await {
             tracing::warn!(%error, "a tenant's tag could not be written down; the message waits");
             self.ambient.note(Happened::StoreFailed);
             return (row, Some(Vec::new()), Vec::new());
@@ -349,6 +350,11 @@ impl Sending<'_> {
         }
         again
     }
+}
+
+/// Whether a token goes along: in the return path, or to the sandbox.
+fn carries_token(wired: &Wired, row: &Row) -> bool {
+    row.facts.realm == Realm::Sandbox || wired.policy.mta.return_path_domain.is_some()
 }
 
 /// Takes back what was told with this action: these recipients are tried again.

@@ -75,6 +75,8 @@ contract! {
     pacing: tokens_are_as_the_book_says no_time_is_handed_out_twice connections_are_counted_across_holders
         connections_are_opened_and_given_up_as_told one_standing_follows_another places_in_line_are_handed_out_once
         mailboxes_are_counted_together;
+    identities: identities_are_written_under_their_versions a_domain_is_proved_by_one
+        what_is_sealed_opens_for_its_purpose_only;
 }
 
 mod deliveries {

@@ -37,6 +37,8 @@ pub struct Clients {
     pub sqs: aws_sdk_sqs::Client,
     /// The queues, when one waits for messages.
     pub sqs_waiting: aws_sdk_sqs::Client,
+    /// Seals keys.
+    pub kms: aws_sdk_kms::Client,
     /// The bus.
     pub eventbridge: aws_sdk_eventbridge::Client,
     /// Every call that was made.
@@ -98,6 +100,9 @@ impl Clients {
                     .interceptor(counted.clone())
                     .timeout_config(waiting)
                     .build(),
+            ),
+            kms: aws_sdk_kms::Client::from_conf(
+                aws_sdk_kms::config::Builder::from(&config).interceptor(counted.clone()).build(),
             ),
             eventbridge: aws_sdk_eventbridge::Client::from_conf(
                 aws_sdk_eventbridge::config::Builder::from(&config).interceptor(counted).build(),

@@ -24,6 +24,7 @@ pub mod emf;
 mod feed;
 mod find;
 mod follow;
+mod identities;
 mod intake;
 mod item;
 mod ledger;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_pipeline::ambient::Ambient;
+use posthaste_pipeline::identity::Signers;
 use posthaste_pipeline::stores::{StoreError, Stores};
 
 pub use clients::Clients;
@@ -79,6 +81,7 @@ struct Inner {
     ambient: Ambient,
     ticker: ticker::Ticker,
     seen: pacer::Seen,
+    signers: Arc<Signers>,
 }
 
 impl Aws {
@@ -92,6 +95,7 @@ impl Aws {
             ambient,
             ticker: ticker::Ticker::default(),
             seen: pacer::Seen::default(),
+            signers: Arc::default(),
         }))
     }
 
@@ -111,7 +115,10 @@ impl Aws {
             quotas: all.clone(),
             uploads: all.clone(),
             pacer: all.clone(),
-            reports: all,
+            reports: all.clone(),
+            identities: all.clone(),
+            sealer: all,
+            signers: self.0.signers.clone(),
         }
     }
 

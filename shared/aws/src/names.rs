@@ -19,6 +19,8 @@ pub struct Names {
     pub dead: [String; 3],
     /// The bus for events; none: events are kept in the feed only.
     pub bus: Option<String>,
+    /// The key of KMS that seals private keys; none: a secret of the table does.
+    pub key: Option<String>,
     /// Whether deliveries are told on the bus, too: the commonest event, and a dollar a million.
     pub delivered: Told,
 }
@@ -54,6 +56,7 @@ impl Names {
                 needed("POSTHASTE_DEAD_SLOW")?,
             ],
             bus: optional("POSTHASTE_BUS"),
+            key: optional("POSTHASTE_KMS_KEY"),
             delivered: match optional("POSTHASTE_EVENTS_DELIVERED").as_deref() {
                 Some("true") => Told::Yes,
                 _ => Told::No,
@@ -71,6 +74,7 @@ impl Names {
             slow: String::new(),
             dead: Default::default(),
             bus: None,
+            key: None,
             delivered: Told::No,
         }
     }

@@ -58,6 +58,7 @@ impl Names {
             slow,
             dead: [one, two, three],
             bus: Some(bus),
+            key: None,
             delivered: Told::Yes,
         })
     }

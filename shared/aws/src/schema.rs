@@ -16,6 +16,8 @@
 //! | hold | `holds` | its id | | `doc` |
 //! | mark of a row that is parked under a hold | `held#HOLD` | its tenant, message and part, as JSON | | `gone_at` a day after the row expires |
 //! | API key | `keys` | its id | | `doc` |
+//! | sender domain | `TENANT#identities` | domain | | `v`, `doc`: its keys, each sealed |
+//! | who has proved a sender domain | `owners` | domain | | `tenant` |
 //! | tenant by the tag in its tokens | `tenants` | its tag | | `tenant` |
 //! | report about mail that changed nothing | `reports` | its id | `reports` by its arrival in µs | `doc`, `gone_at` |
 //! | what a tenant has submitted | `TENANT#quota` | `now` | | `minute`, `in_minute`, `day`, `in_day` |
@@ -91,6 +93,8 @@ pub const DEAD_OFF: &str = "dead-off";
 
 /// The partition of API keys.
 pub const KEYS: &str = "keys";
+/// The partition of who has proved which sender domain.
+pub const OWNERS: &str = "owners";
 /// The partition of tenants by tag.
 pub const TENANTS: &str = "tenants";
 /// A tenant's name.
@@ -248,6 +252,11 @@ pub fn pace(key: &PaceKey) -> Result<String, StoreError> {
 pub fn line_name(text: &str) -> Option<(Lane, Tenant)> {
     let (lane, tenant) = text.split_once('#')?;
     Some((Lane::parse(lane)?, Tenant::parse(tenant)?))
+}
+
+/// The partition of a tenant's sender domains.
+pub fn identities(tenant: &Tenant) -> String {
+    format!("{tenant}#identities")
 }
 
 /// A dead letter in its partition.

@@ -18,6 +18,7 @@ mod directory;
 mod document;
 mod fault;
 mod feed;
+mod identities;
 mod intake;
 mod keys;
 mod ledger;
@@ -42,6 +43,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use posthaste_pipeline::identity::Signers;
 use posthaste_pipeline::stores::{StoreError, Stores};
 use rusqlite::{Connection, OpenFlags};
 
@@ -79,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) suspects: suppressions::Suspects,
     pub(crate) holds: controls::Holds,
     pub(crate) paces: pacer::Paces,
+    pub(crate) identity_key: [u8; 32],
     /// The numbers given out last; only the writer counts. A transaction that is taken back leaves a gap.
     pub(crate) last_row: AtomicI64,
     pub(crate) last_event: AtomicI64,
@@ -94,6 +97,7 @@ struct Inner {
     shared: Arc<Shared>,
     writer: writer::Writer,
     readers: readers::Readers,
+    signers: Arc<Signers>,
 }
 
 impl Embedded {
@@ -115,6 +119,7 @@ impl Embedded {
             suspects: suppressions::Suspects::load(&connection)?,
             holds: controls::Holds::load(&connection)?,
             paces: pacer::Paces::load(&connection)?,
+            identity_key: identities::key_of(path)?,
             last_row: AtomicI64::new(rows::last_seq(&connection)?),
             last_event: AtomicI64::new(feed::last_cursor(&connection)?),
             last_job: AtomicI64::new(queue::last_seq(&connection)?),
@@ -125,7 +130,7 @@ impl Embedded {
         let checkpoints = checkpoint::Checkpoints::start(checkpointer).map_err(threads)?;
         let readers = readers::Readers::new(&database, shared.clone());
         let writer = writer::Writer::start(connection, checkpoints, shared.clone(), lock).map_err(threads)?;
-        Ok(Self(Arc::new(Inner { shared, writer, readers })))
+        Ok(Self(Arc::new(Inner { shared, writer, readers, signers: Arc::default() })))
     }
 
     /// The store as the use cases take it.
@@ -144,7 +149,10 @@ impl Embedded {
             quotas: all.clone(),
             uploads: all.clone(),
             pacer: all.clone(),
-            reports: all,
+            reports: all.clone(),
+            identities: all.clone(),
+            sealer: all,
+            signers: self.0.signers.clone(),
         }
     }
 

@@ -13,6 +13,8 @@
 //! | `dead` | dead letters; one taken off keeps its place without its document, so that pages stay put | arrival |
 //! | `holds`, `secrets` | few and small | name |
 //! | `api_keys` | API keys, hashed | id |
+//! | `identities` | sender domains with their keys, sealed by the key in `identity.key` | tenant and domain |
+//! | `owners` | who has proved a sender domain | domain |
 //! | `tenants` | tenants | the tag in their tokens |
 //! | `reports` | reports about mail that changed nothing | arrival, newest first; id, once |
 //! | `quotas` | what each tenant was granted in its present windows | tenant |
@@ -171,6 +173,14 @@ CREATE TABLE reports (
     at INTEGER NOT NULL,
     doc BLOB NOT NULL
 );
+CREATE TABLE identities (
+    tenant TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    doc BLOB NOT NULL,
+    PRIMARY KEY (tenant, domain)
+) WITHOUT ROWID;
+CREATE TABLE owners (domain TEXT PRIMARY KEY, tenant TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE healths (key BLOB PRIMARY KEY, version INTEGER NOT NULL, doc BLOB NOT NULL) WITHOUT ROWID;
 ";
 

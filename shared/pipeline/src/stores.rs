@@ -17,6 +17,7 @@ use crate::access::{KeyRecord, Taken};
 use crate::deliver::return_path::TenantTag;
 use crate::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use crate::feedback::Reports;
+use crate::identity::{Identities, Sealer, Signers};
 use crate::pacer::Pacer;
 use crate::row::{Job, Realm, Row, RowKey};
 use crate::upload::{UploadOffer, UploadReceived, UploadWay};
@@ -411,6 +412,12 @@ pub struct Stores {
     pub pacer: Arc<dyn Pacer>,
     /// Reports that changed nothing.
     pub reports: Arc<dyn Reports>,
+    /// Sender domains.
+    pub identities: Arc<dyn Identities>,
+    /// Seals their keys.
+    pub sealer: Arc<dyn Sealer>,
+    /// What is known of them in this process.
+    pub signers: Arc<Signers>,
 }
 
 /// The realm whose suppressions a message obeys: the sandbox obeys both lists, so that one can be tried there.

@@ -2,19 +2,17 @@
 //! the ledger has forgotten the message. So the link says all there is to know, sealed: only we can make one, and nobody
 //! else can read whose it is.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
 use posthaste_mail::{Address, Lane, MessageId, Tenant};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 
 use crate::ambient::Ambient;
 use crate::effect::{Effect, EventKind, Evidence, Reason, Suppression};
 use crate::machine::by_recipient;
 use crate::meter::Happened;
 use crate::row::Realm;
+use crate::seal;
 use crate::stores::{StoreError, Stores};
 
 /// Characters of a link's token that are looked at: an address of the longest kind and its company, sealed.
@@ -53,18 +51,8 @@ pub async fn key(ambient: &Ambient, stores: &Stores) -> Result<[u8; 32], StoreEr
 impl Link {
     /// As it stands in a path. The same link is the same token: a submission that comes again is the same message.
     pub fn seal(&self, key: &[u8; 32]) -> Option<String> {
-        let mut sealed = serde_json::to_vec(self).ok()?;
-        // A nonce that depends on all that is sealed is never used for two different texts.
-        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-        mac.update(b"nonce\0");
-        mac.update(&sealed);
-        let digest = mac.finalize().into_bytes();
-        let mut nonce = [0; NONCE_LEN];
-        nonce.copy_from_slice(&digest[..NONCE_LEN]);
-        let by = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?);
-        by.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(PURPOSE), &mut sealed)
-            .ok()?;
-        Some(BASE64_URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
+        let sealed = seal::seal(key, PURPOSE, &serde_json::to_vec(self).ok()?)?;
+        Some(BASE64_URL_SAFE_NO_PAD.encode(sealed))
     }
 
     /// What a token says; none that we did not make.
@@ -73,12 +61,7 @@ impl Link {
             return None;
         }
         let octets = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (nonce, sealed) = octets.split_at_checked(NONCE_LEN)?;
-        let by = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?);
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut sealed = sealed.to_vec();
-        let opened = by.open_in_place(nonce, Aad::from(PURPOSE), &mut sealed).ok()?;
-        serde_json::from_slice(opened).ok()
+        serde_json::from_slice(&seal::open(key, PURPOSE, &octets)?).ok()
     }
 }
 

@@ -24,5 +24,5 @@ pub use candidates::{ADDRESSES_MAX, Candidate};
 pub use error::RouteError;
 pub use guard::{AllowPrivate, Forbidden};
 pub use mx::{MX_HOSTS_MAX, MailHosts, MxHost, Source};
-pub use resolver::{Config, Families, NoNameServers, Resolver};
+pub use resolver::{Config, Families, NoNameServers, Resolver, name_servers};
 pub use skip::{Ordered, SKIPS_MAX, Skip, Skips};

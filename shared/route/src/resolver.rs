@@ -161,24 +161,8 @@ impl Miss {
 impl Resolver {
     /// Starts with empty caches; asks nobody yet.
     pub fn new(config: &Config) -> Result<Self, NoNameServers> {
-        let servers = if config.servers.is_empty() {
-            system_servers()
-        } else {
-            config.servers.iter().copied().map(name_server).collect()
-        };
-        let tries = u32::try_from(RETRIES + 1).unwrap_or(u32::MAX);
-        let mut options = ResolverOpts::default();
-        options.timeout = config.timeout / tries;
-        options.attempts = RETRIES;
         // Ours is the only cache: two would add up each other's TTLs.
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.max_active_requests = QUESTIONS_MAX;
-        let servers = ResolverConfig::from_name_servers(servers);
-        let dns = TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
-            .with_options(options)
-            .build()
-            .map_err(|error| NoNameServers(error.to_string()))?;
+        let dns = name_servers(config, 0)?;
         Ok(Self {
             families: config.families,
             allow_private: config.allow_private,
@@ -267,6 +251,27 @@ impl Resolver {
             code => Err(Miss::Failed(format!("the name server said {code}"))),
         }
     }
+}
+
+/// The name servers of a configuration as others' libraries take them, with a cache of so many answers.
+pub fn name_servers(config: &Config, cached: u64) -> Result<TokioResolver, NoNameServers> {
+    let servers = if config.servers.is_empty() {
+        system_servers()
+    } else {
+        config.servers.iter().copied().map(name_server).collect()
+    };
+    let tries = u32::try_from(RETRIES + 1).unwrap_or(u32::MAX);
+    let mut options = ResolverOpts::default();
+    options.timeout = config.timeout / tries;
+    options.attempts = RETRIES;
+    options.cache_size = cached;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.max_active_requests = QUESTIONS_MAX;
+    let servers = ResolverConfig::from_name_servers(servers);
+    TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build()
+        .map_err(|error| NoNameServers(error.to_string()))
 }
 
 /// The system's name servers; without any the one on this machine, as resolv.conf(5) has it.

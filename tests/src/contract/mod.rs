@@ -12,6 +12,7 @@ pub mod delivering;
 pub mod effects;
 pub mod embedded;
 pub mod finding;
+pub mod identities;
 pub mod jobs;
 pub mod lists;
 pub mod make;

@@ -7,6 +7,7 @@
 //! second of it.
 
 mod access;
+mod identities;
 mod pacer;
 mod queue;
 
@@ -117,6 +118,9 @@ pub fn shimmed(subject: &Subject, seed: u64) -> Subject {
         uploads: shim.clone(),
         pacer: shim.clone(),
         reports: shim.clone(),
+        identities: shim.clone(),
+        sealer: subject.stores.sealer.clone(),
+        signers: Arc::default(),
     };
     let putter = Arc::new(Unsure { shim: shim.clone(), inner: subject.putter.clone() });
     Subject { stores, queue: shim, deliveries: Deliveries::AtLeastOnce, putter }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use posthaste_mail::{Address, JobId, KeyId, MessageId, Tenant, Timestamp, UploadId};
+use posthaste_mail::{Address, Domain, JobId, KeyId, MessageId, Tenant, Timestamp, UploadId};
 use posthaste_pipeline::access::{KeyRecord, Taken};
 use posthaste_pipeline::deliver::return_path::TenantTag;
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use posthaste_pipeline::feedback::{KeptReport, Reports};
+use posthaste_pipeline::identity::{Identities, Identity, Sealer};
 use posthaste_pipeline::row::{Job, Promise, Row, RowKey, State};
 use posthaste_pipeline::stores::{
     Acceptance, Accepted, Applied, Controls, DeadLetters, Directory, Feed, Found, Hold, Intake, Later,
@@ -34,7 +35,10 @@ impl Hand {
             directory: all.clone(),
             quotas: all.clone(),
             uploads: all.clone(),
-            reports: all,
+            reports: all.clone(),
+            identities: all.clone(),
+            sealer: all,
+            signers: Arc::default(),
             pacer: Arc::new(posthaste_pipeline::pacer::LocalPacer::default()),
         }
     }
@@ -245,6 +249,46 @@ impl Directory for Hand {
 
     async fn tenant(&self, _: &TenantTag) -> Result<Option<Tenant>, StoreError> {
         Ok(None)
+    }
+}
+
+/// Nobody has registered a domain here.
+#[async_trait]
+impl Identities for Hand {
+    async fn get(&self, _: &Tenant, _: &Domain) -> Result<Option<Identity>, StoreError> {
+        Ok(None)
+    }
+
+    async fn put(&self, _: &Identity) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn remove(&self, _: &Tenant, _: &Domain) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn list(&self, _: &Tenant, _: Option<&Domain>, _: usize) -> Result<Vec<Identity>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn owners(&self, domains: &[Domain]) -> Result<Vec<Option<Tenant>>, StoreError> {
+        Ok(vec![None; domains.len()])
+    }
+
+    async fn claim(&self, _: &Domain, _: &Tenant, _: Option<&Tenant>) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+/// Nothing is sealed here.
+#[async_trait]
+impl Sealer for Hand {
+    async fn seal(&self, _: &str, _: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn open(&self, _: &str, _: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

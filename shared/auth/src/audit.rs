@@ -1,0 +1,479 @@
+//! What a sender domain publishes, looked at as receivers look at it: each finding says what was seen and which record
+//! mends it.
+
+use std::net::IpAddr;
+
+use posthaste_mail::Domain;
+use serde::{Deserialize, Serialize};
+
+use crate::align::{self, Mode, Policy};
+use crate::dns::{Answer, CheckSpf, Dns, Spf};
+use crate::key::PublicKey;
+use crate::record::{Wanted, dkim_name, dkim_value, spf};
+
+/// Look-ups that a record may cause (RFC 7208 4.6.4); receivers give up past it.
+const SPF_LOOKUPS_MAX: usize = 10;
+/// Records within records that are followed: past it the count is over the limit anyway.
+const SPF_DEPTH_MAX: usize = 12;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Nothing is wrong; something could be better.
+    Note,
+    /// Some receivers will mind.
+    Warning,
+    /// Mail is refused, or taken for somebody else's.
+    Error,
+}
+
+impl Severity {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// The envelope's domain lets our addresses send.
+    Spf,
+    /// Selectors have our keys.
+    Dkim,
+    /// There is a policy, and our mail is aligned.
+    Dmarc,
+    /// Bounces come back.
+    ReturnPath,
+    /// Our addresses have names, and these lead back.
+    Ptr,
+    /// Mail to the domain is sent over TLS.
+    MtaSts,
+    /// Trouble with that is reported.
+    TlsRpt,
+}
+
+impl Check {
+    /// Every one, in the order they are shown.
+    pub const ALL: [Self; 7] =
+        [Self::Spf, Self::Dkim, Self::Dmarc, Self::ReturnPath, Self::Ptr, Self::MtaSts, Self::TlsRpt];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spf => "spf",
+            Self::Dkim => "dkim",
+            Self::Dmarc => "dmarc",
+            Self::ReturnPath => "return-path",
+            Self::Ptr => "ptr",
+            Self::MtaSts => "mta-sts",
+            Self::TlsRpt => "tls-rpt",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Of which check.
+    pub check: Check,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was seen, in a sentence.
+    pub seen: String,
+    /// What mends it: a record as a line of a zone, or a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
+/// An address that mail leaves from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Egress {
+    /// As receivers see it.
+    pub ip: IpAddr,
+    /// What it says in EHLO.
+    pub hostname: String,
+}
+
+/// What is audited.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    /// The domain of From.
+    pub domain: &'a Domain,
+    /// Its selectors, each with the key it should have; none: only whether there is one is told.
+    pub selectors: Vec<(String, Option<PublicKey>)>,
+    /// The domain of MAIL FROM, if it is another.
+    pub return_path: Option<&'a Domain>,
+    /// Our addresses.
+    pub egress: &'a [Egress],
+}
+
+/// What an audit came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// The domain.
+    pub domain: Domain,
+    /// The findings, in the order of checks.
+    pub findings: Vec<Finding>,
+}
+
+impl Audit {
+    /// The worst finding of a check; none where it was not made.
+    pub fn of(&self, check: Check) -> Option<Severity> {
+        self.findings.iter().filter(|finding| finding.check == check).map(|finding| finding.severity).max()
+    }
+
+    /// The worst of all.
+    pub fn worst(&self) -> Severity {
+        self.findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok)
+    }
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, check: Check, severity: Severity, seen: impl Into<String>, mend: Option<String>) {
+        self.0.push(Finding { check, severity, seen: seen.into(), mend });
+    }
+}
+
+/// Looks at everything a domain publishes about its mail.
+pub async fn audit(dns: &dyn Dns, check: &dyn CheckSpf, subject: &Subject<'_>) -> Audit {
+    let mut findings = Findings(Vec::new());
+    spf_of(dns, check, subject, &mut findings).await;
+    dkim(dns, subject, &mut findings).await;
+    dmarc(dns, subject, &mut findings).await;
+    return_path(dns, subject, &mut findings).await;
+    ptr(dns, subject.egress, &mut findings).await;
+    text(dns, subject, &mut findings).await;
+    Audit { domain: subject.domain.clone(), findings: findings.0 }
+}
+
+fn zone_line(name: &str, kind: &'static str, value: String) -> Option<String> {
+    let record = crate::record::Record { name: name.to_owned(), kind, value, purpose: "", required: false };
+    Some(record.zone_line())
+}
+
+async fn spf_of(dns: &dyn Dns, check: &dyn CheckSpf, subject: &Subject<'_>, findings: &mut Findings) {
+    let envelope = subject.return_path.unwrap_or(subject.domain).to_string();
+    let ips: Vec<IpAddr> = subject.egress.iter().map(|egress| egress.ip).collect();
+    let mend = || zone_line(&envelope, "TXT", spf(&ips));
+    let records = match dns.txt(&envelope).await {
+        Answer::Failed(why) => {
+            return findings.add(
+                Check::Spf,
+                Severity::Warning,
+                format!("{envelope} could not be looked up: {why}"),
+                None,
+            );
+        }
+        answer => answer.found().iter().filter(|text| is_spf(text)).cloned().collect::<Vec<_>>(),
+    };
+    match records.as_slice() {
+        [] => findings.add(Check::Spf, Severity::Error, format!("{envelope} has no SPF record"), mend()),
+        [record] => one_spf(dns, check, subject, (&envelope, record), findings).await,
+        several => findings.add(
+            Check::Spf,
+            Severity::Error,
+            format!(
+                "{envelope} has {} SPF records: receivers take that for none (RFC 7208 4.5)",
+                several.len()
+            ),
+            Some(format!("leave one of them: {}", several.join(" | "))),
+        ),
+    }
+}
+
+fn is_spf(text: &str) -> bool {
+    let mut words = text.split_ascii_whitespace();
+    words.next().is_some_and(|version| version.eq_ignore_ascii_case("v=spf1"))
+}
+
+async fn one_spf(
+    dns: &dyn Dns,
+    check: &dyn CheckSpf,
+    subject: &Subject<'_>,
+    (envelope, record): (&str, &str),
+    findings: &mut Findings,
+) {
+    let lookups = lookups_of(dns, record).await;
+    if lookups > SPF_LOOKUPS_MAX {
+        findings.add(
+            Check::Spf,
+            Severity::Error,
+            format!(
+                "{envelope} causes {lookups} look-ups, at most {SPF_LOOKUPS_MAX} are made (RFC 7208 4.6.4)"
+            ),
+            Some("replace some `include` by the addresses they stand for".to_owned()),
+        );
+    } else if lookups == SPF_LOOKUPS_MAX {
+        findings.add(
+            Check::Spf,
+            Severity::Note,
+            format!("{envelope} causes {lookups} look-ups: one more is too many"),
+            None,
+        );
+    }
+    if record.to_ascii_lowercase().contains("+all") {
+        findings.add(
+            Check::Spf,
+            Severity::Error,
+            format!("{envelope} lets everybody send (`+all`)"),
+            Some(format!("end it with -all: {}", record.replace("+all", "-all"))),
+        );
+    }
+    let words: Vec<&str> = record.split_ascii_whitespace().collect();
+    for Egress { ip, hostname } in subject.egress {
+        let verdict = check.spf(*ip, envelope, hostname).await;
+        let (severity, mend) = match verdict {
+            Spf::Pass => (Severity::Ok, None),
+            Spf::TempError => (Severity::Warning, None),
+            Spf::PermError => (Severity::Error, Some(format!("the record cannot be evaluated: {record}"))),
+            Spf::Neutral | Spf::SoftFail | Spf::Fail | Spf::None => {
+                let mechanism = if ip.is_ipv4() { format!("ip4:{ip}") } else { format!("ip6:{ip}") };
+                let mut with: Vec<&str> = words.clone();
+                with.insert(1.min(with.len()), &mechanism);
+                (Severity::Error, zone_line(envelope, "TXT", with.join(" ")))
+            }
+        };
+        findings.add(Check::Spf, severity, format!("{ip} for {envelope}: {}", verdict.as_str()), mend);
+    }
+    if subject.egress.is_empty() {
+        findings.add(
+            Check::Spf,
+            Severity::Note,
+            format!("{envelope}: {record}; our addresses are not known here"),
+            None,
+        );
+    }
+}
+
+/// Look-ups that a record causes, those of records it includes too; stops counting well past the limit.
+async fn lookups_of(dns: &dyn Dns, record: &str) -> usize {
+    let (mut count, mut open, mut seen) = (0, vec![record.to_owned()], 0);
+    while let Some(record) = open.pop() {
+        seen += 1;
+        if seen > SPF_DEPTH_MAX {
+            break;
+        }
+        for word in record.split_ascii_whitespace().skip(1) {
+            let word = word.trim_start_matches(['+', '-', '~', '?']).to_ascii_lowercase();
+            let (name, target) = word.split_once([':', '=']).unwrap_or((&word, ""));
+            let name = name.split('/').next().unwrap_or(name);
+            if !matches!(name, "include" | "redirect" | "a" | "mx" | "ptr" | "exists") {
+                continue;
+            }
+            count += 1;
+            // What a macro comes to depends on the message.
+            if matches!(name, "include" | "redirect") && !target.contains('%') {
+                open.extend(dns.txt(target).await.found().iter().filter(|text| is_spf(text)).cloned());
+            }
+        }
+    }
+    count
+}
+
+async fn dkim(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
+    if subject.selectors.is_empty() {
+        let seen = "no selector is known: DKIM has no list of them";
+        findings.add(Check::Dkim, Severity::Warning, seen, Some("name one: --selector s1".to_owned()));
+    }
+    for (selector, key) in &subject.selectors {
+        let name = dkim_name(selector, subject.domain);
+        let mend = || key.as_ref().and_then(|key| zone_line(&name, "TXT", dkim_value(key)));
+        let found = match dns.txt(&name).await {
+            Answer::Failed(why) => {
+                findings.add(
+                    Check::Dkim,
+                    Severity::Warning,
+                    format!("{name} could not be looked up: {why}"),
+                    None,
+                );
+                continue;
+            }
+            answer => answer.found().to_vec(),
+        };
+        let (severity, seen) = match (found.as_slice(), key) {
+            ([], _) => (Severity::Error, format!("{name} has no key")),
+            ([one], Some(key)) if has_key(one, key) => (Severity::Ok, format!("{name} has our key")),
+            ([_], Some(_)) => (Severity::Error, format!("{name} has another key than ours")),
+            ([one], None) if published(one).is_some() => (Severity::Ok, format!("{name} has a key")),
+            ([one], None) => (Severity::Error, format!("{name} has no key that can be read: {one}")),
+            (several, _) => (Severity::Error, format!("{name} has {} records: which is it?", several.len())),
+        };
+        findings.add(Check::Dkim, severity, seen, if severity == Severity::Ok { None } else { mend() });
+    }
+}
+
+/// `p=` of a key's record; none: revoked, or no key.
+pub fn published(text: &str) -> Option<String> {
+    let tags = text.split(';').filter_map(|tag| tag.split_once('='));
+    let tags: Vec<(&str, String)> =
+        tags.map(|(name, value)| (name.trim(), value.split_ascii_whitespace().collect())).collect();
+    let tag = |name: &str| tags.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+    if tag("v").is_some_and(|version| version != "DKIM1") {
+        return None;
+    }
+    tag("p").filter(|key| !key.is_empty()).cloned()
+}
+
+/// Whether a record has this key.
+pub fn has_key(text: &str, key: &PublicKey) -> bool {
+    let kind = text.split(';').filter_map(|tag| tag.split_once('=')).find(|(name, _)| name.trim() == "k");
+    let algorithm = kind.map_or("rsa", |(_, value)| value.trim());
+    algorithm == key.algorithm.as_str() && published(text).as_deref() == Some(&key.base64)
+}
+
+async fn dmarc(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
+    let from = subject.domain.to_string();
+    let walk = align::walk(dns, &from).await;
+    for (name, why) in &walk.wrong {
+        findings.add(Check::Dmarc, Severity::Error, format!("_dmarc.{name}: {why}"), None);
+    }
+    if let Some(why) = &walk.failed {
+        findings.add(Check::Dmarc, Severity::Warning, format!("could not be looked up: {why}"), None);
+    }
+    let Some((at, record)) = walk.policy(&from) else {
+        let mend =
+            zone_line(&format!("_dmarc.{from}"), "TXT", format!("v=DMARC1; p=none; rua=mailto:dmarc@{from}"));
+        return findings.add(
+            Check::Dmarc,
+            Severity::Error,
+            format!("{from} has no policy: bulk mail is refused without one"),
+            mend,
+        );
+    };
+    let policy = if *at == from { record.policy } else { record.subdomains.unwrap_or(record.policy) };
+    let word = match policy {
+        Policy::None => "none",
+        Policy::Quarantine => "quarantine",
+        Policy::Reject => "reject",
+    };
+    findings.add(Check::Dmarc, Severity::Ok, format!("_dmarc.{at}: p={word}"), None);
+    if policy == Policy::None {
+        let seen = "p=none: anybody may send as this domain";
+        let mend = Some("when reports are clean, raise it to p=quarantine, then p=reject".to_owned());
+        findings.add(Check::Dmarc, Severity::Note, seen, mend);
+    }
+    if record.rua.is_empty() {
+        let mend = Some(format!("add rua=mailto:dmarc@{from} to _dmarc.{at}"));
+        findings.add(Check::Dmarc, Severity::Note, "no `rua`: nobody tells who sends as this domain", mend);
+    }
+    if let Some(envelope) = subject.return_path {
+        let other = align::walk(dns, &envelope.to_string()).await;
+        let organizations = (walk.organizational.as_str(), other.organizational.as_str());
+        if !align::is_aligned(&from, &envelope.to_string(), record.spf, organizations) {
+            let strict = if record.spf == Mode::Strict { " (aspf=s)" } else { "" };
+            findings.add(
+                Check::Dmarc,
+                Severity::Note,
+                format!("SPF of {envelope} is not aligned with {from}{strict}: DKIM alone has to pass"),
+                Some(format!("take a return path domain below {}", walk.organizational)),
+            );
+        }
+    }
+}
+
+async fn return_path(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
+    let Some(domain) = subject.return_path.map(ToString::to_string) else {
+        let seen = "no return path domain: bounces go to the address that sends";
+        return findings.add(Check::ReturnPath, Severity::Note, seen, None);
+    };
+    let (severity, seen) = match dns.mx(&domain).await {
+        Answer::Found(hosts) if hosts.iter().any(|(_, host)| !matches!(host.as_str(), "" | ".")) => {
+            let hosts: Vec<String> = hosts.into_iter().map(|(_, host)| host).collect();
+            (Severity::Ok, format!("{domain} is served by {}", hosts.join(", ")))
+        }
+        Answer::Found(_) => {
+            (Severity::Error, format!("{domain} takes no mail (null MX): no bounce comes back"))
+        }
+        Answer::NoData | Answer::NoName => {
+            (Severity::Error, format!("{domain} has no MX: no bounce comes back"))
+        }
+        Answer::Failed(why) => (Severity::Warning, format!("{domain} could not be looked up: {why}")),
+    };
+    let mend =
+        (severity == Severity::Error).then(|| format!("{domain}. IN MX 10 whatever-receives-your-bounces."));
+    findings.add(Check::ReturnPath, severity, seen, mend);
+}
+
+async fn ptr(dns: &dyn Dns, egress: &[Egress], findings: &mut Findings) {
+    for Egress { ip, hostname } in egress {
+        let mend =
+            Some(format!("the owner of {ip} sets its PTR to {hostname}, and {hostname} leads to {ip}"));
+        let names = match dns.names(*ip).await {
+            Answer::Failed(why) => {
+                findings.add(
+                    Check::Ptr,
+                    Severity::Warning,
+                    format!("{ip} could not be looked up: {why}"),
+                    None,
+                );
+                continue;
+            }
+            answer => answer
+                .found()
+                .iter()
+                .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
+                .collect::<Vec<_>>(),
+        };
+        let mut confirmed = Vec::new();
+        for name in &names {
+            if dns.addresses(name).await.found().contains(ip) {
+                confirmed.push(name.clone());
+            }
+        }
+        let ehlo_leads_back = dns.addresses(hostname).await.found().contains(ip);
+        let (severity, seen, mend) = match (names.is_empty(), confirmed.is_empty()) {
+            (true, _) => (Severity::Error, format!("{ip} has no name"), mend),
+            (_, true) => (
+                Severity::Error,
+                format!("{ip} is called {}, which does not lead back", names.join(", ")),
+                mend,
+            ),
+            _ if !ehlo_leads_back => {
+                (Severity::Warning, format!("EHLO says {hostname}, which does not lead to {ip}"), mend)
+            }
+            _ if !confirmed.contains(&hostname.to_ascii_lowercase()) => (
+                Severity::Note,
+                format!("{ip} is called {}, and says {hostname} in EHLO", confirmed.join(", ")),
+                mend,
+            ),
+            _ => (Severity::Ok, format!("{ip} is {hostname}, and back"), None),
+        };
+        findings.add(Check::Ptr, severity, seen, mend);
+    }
+}
+
+/// The two records about mail to the domain.
+async fn text(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
+    let wanted = Wanted { domain: subject.domain, keys: Vec::new(), return_path: None, egress: Vec::new() };
+    let records = wanted.records();
+    for (check, label, begins) in
+        [(Check::MtaSts, "_mta-sts", "v=STSv1"), (Check::TlsRpt, "_smtp._tls", "v=TLSRPTv1")]
+    {
+        let name = format!("{label}.{}", subject.domain);
+        let mend = records.iter().find(|record| record.name == name).map(crate::record::Record::zone_line);
+        let (severity, seen, mend) = match dns.txt(&name).await {
+            Answer::Failed(why) => (Severity::Note, format!("{name} could not be looked up: {why}"), None),
+            answer => match answer.found().iter().filter(|text| text.starts_with(begins)).count() {
+                0 => (Severity::Note, format!("{name} has no record"), mend),
+                1 => (Severity::Ok, format!("{name} has a record"), None),
+                several => (Severity::Warning, format!("{name} has {several} records"), mend),
+            },
+        };
+        findings.add(check, severity, seen, mend);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! [`Dns`] and [`CheckSpf`] by name servers.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use mail_auth::spf::verify::SpfParameters;
+use mail_auth::{MessageAuthenticator, SpfResult};
+
+use crate::dns::{Answer, CheckSpf, Dns, Spf};
+
+/// Answers of one kind that are looked at: more are nobody's.
+const ANSWERS_MAX: usize = 64;
+
+/// Asks name servers.
+#[derive(Clone)]
+pub struct Asked(TokioResolver);
+
+impl Asked {
+    /// Asks by this resolver, which should have a cache: the same names are asked for again and again.
+    pub fn new(resolver: TokioResolver) -> Self {
+        Self(resolver)
+    }
+
+    async fn ask<T>(&self, name: &str, kind: RecordType, read: impl Fn(&RData) -> Option<T>) -> Answer<T> {
+        let absolute = match Name::from_utf8(format!("{}.", name.trim_end_matches('.'))) {
+            Ok(absolute) => absolute,
+            Err(error) => return Answer::Failed(error.to_string()),
+        };
+        match self.0.lookup(absolute, kind).await {
+            Ok(answer) => {
+                let of_kind = answer.answers().iter().filter(|record| record.record_type() == kind);
+                let found: Vec<T> =
+                    of_kind.filter_map(|record| read(&record.data)).take(ANSWERS_MAX).collect();
+                if found.is_empty() { Answer::NoData } else { Answer::Found(found) }
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(nothing))) => match nothing.response_code {
+                ResponseCode::NXDomain => Answer::NoName,
+                ResponseCode::NoError => Answer::NoData,
+                code => Answer::Failed(format!("the name server said {code}")),
+            },
+            Err(NetError::Timeout) => Answer::Failed("nobody answered".to_owned()),
+            Err(error) => Answer::Failed(error.to_string()),
+        }
+    }
+}
+
+fn text_of(data: &RData) -> Option<String> {
+    match data {
+        RData::TXT(text) => {
+            let octets: Vec<u8> = text.txt_data.iter().flat_map(|string| string.iter().copied()).collect();
+            Some(String::from_utf8_lossy(&octets).into_owned())
+        }
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl Dns for Asked {
+    async fn txt(&self, name: &str) -> Answer<String> {
+        self.ask(name, RecordType::TXT, text_of).await
+    }
+
+    async fn mx(&self, name: &str) -> Answer<(u16, String)> {
+        let read = |data: &RData| match data {
+            RData::MX(mx) => Some((mx.preference, mx.exchange.to_utf8().trim_end_matches('.').to_owned())),
+            _ => None,
+        };
+        self.ask(name, RecordType::MX, read).await
+    }
+
+    async fn addresses(&self, name: &str) -> Answer<IpAddr> {
+        let four = self.ask(name, RecordType::A, RData::ip_addr).await;
+        let six = self.ask(name, RecordType::AAAA, RData::ip_addr).await;
+        match (four, six) {
+            (Answer::Found(mut four), Answer::Found(six)) => {
+                four.extend(six);
+                Answer::Found(four)
+            }
+            (Answer::Found(found), _) | (_, Answer::Found(found)) => Answer::Found(found),
+            (Answer::Failed(why), _) | (_, Answer::Failed(why)) => Answer::Failed(why),
+            (none, _) => none,
+        }
+    }
+
+    async fn names(&self, ip: IpAddr) -> Answer<String> {
+        let name = Name::from(ip).to_utf8();
+        let read = |data: &RData| match data {
+            RData::PTR(name) => Some(name.0.to_utf8()),
+            _ => None,
+        };
+        self.ask(&name, RecordType::PTR, read).await
+    }
+}
+
+#[async_trait]
+impl CheckSpf for Asked {
+    async fn spf(&self, ip: IpAddr, domain: &str, helo: &str) -> Spf {
+        let sender = format!("postmaster@{domain}");
+        let by = MessageAuthenticator(self.0.clone());
+        match by.verify_spf(SpfParameters::verify_mail_from(ip, helo, helo, &sender)).await.result() {
+            SpfResult::Pass => Spf::Pass,
+            SpfResult::Fail => Spf::Fail,
+            SpfResult::SoftFail => Spf::SoftFail,
+            SpfResult::Neutral => Spf::Neutral,
+            SpfResult::TempError => Spf::TempError,
+            SpfResult::PermError => Spf::PermError,
+            SpfResult::None => Spf::None,
+        }
+    }
+}

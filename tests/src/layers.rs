@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("pipeline", &["mail", "policy", "feedback", "smtp", "route", "auth"]),
     ("embedded", &["mail", "policy", "pipeline"]),
     ("aws", &["mail", "policy", "pipeline"]),
-    ("api", &["mail", "policy", "pipeline", "sandbox"]),
+    ("api", &["mail", "policy", "auth", "pipeline", "sandbox"]),
 ];
 
 /// What decides without doing: no runtime, no network, not even by way of a dependency.

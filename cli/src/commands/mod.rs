@@ -6,7 +6,10 @@ mod classify;
 mod demo;
 mod dev;
 mod dlq;
+mod doctor;
 mod hold;
+mod identity;
+mod keys;
 mod parse_report;
 pub(crate) mod policy;
 mod queue;
@@ -48,6 +51,12 @@ pub(crate) enum Command {
     Retry(retry::Args),
     /// The suppression list
     Suppress(suppress::Args),
+    /// Sender domains, their DKIM keys and the DNS records to publish
+    Identity(identity::Args),
+    /// Audit sender domains: what is wrong, and the DNS record that mends it
+    Doctor(doctor::Args),
+    /// A bare DKIM key pair
+    Keys(keys::Args),
     /// Who may ask the API
     ApiKey(api_key::Args),
     /// Jobs that were put aside, and the way back
@@ -77,6 +86,9 @@ impl Command {
             Self::Hold(args) => wait_for(hold::run(args)),
             Self::Retry(args) => wait_for(retry::run(args)),
             Self::Suppress(args) => wait_for(suppress::run(args)),
+            Self::Identity(args) => wait_for(identity::run(args)),
+            Self::Doctor(args) => wait_for(doctor::run(args)),
+            Self::Keys(args) => keys::run(args),
             Self::ApiKey(args) => wait_for(api_key::run(args)),
             Self::Dlq(args) => wait_for(dlq::run(args)),
             Self::Policy(args) => policy::run(args),
@@ -101,4 +113,9 @@ fn host_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn wait_for(task: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))?.block_on(task)
+}
+
+/// A domain as people write it: with a dot at its end, too.
+fn domain(text: &str) -> Result<posthaste_mail::Domain, String> {
+    posthaste_mail::Domain::parse(text.strip_suffix('.').unwrap_or(text)).map_err(|error| error.to_string())
 }

@@ -16,6 +16,7 @@ mod events;
 mod feedback;
 mod guard;
 mod holds;
+mod identities;
 mod messages;
 mod pages;
 mod problem;
@@ -90,6 +91,17 @@ pub fn router(app: App) -> Router {
             "/v1/sites/{site}",
             get(sites::show).put(sites::set).post(sites::act).fallback(sites::no_method),
         )
+        .route("/v1/identities", get(identities::list))
+        // `{domain}` is a name, or a name and `:verify` or `:rotate`.
+        .route(
+            "/v1/identities/{domain}",
+            get(identities::show)
+                .put(identities::put)
+                .delete(identities::remove)
+                .post(identities::act)
+                .fallback(identities::no_method),
+        )
+        .route("/v1/identities/{domain}/audit", get(identities::audited))
         .route("/v1/feedback", get(feedback::list).post(feedback::take))
         .route(
             "/u/{token}",

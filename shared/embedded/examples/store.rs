@@ -230,6 +230,7 @@ fn submission(n: usize) -> Result<(Row, Job), Failure> {
         header: HeaderCharset::Ascii,
         realm: Realm::World,
         sender: None,
+        bounces: None,
     };
     let expires = NOW.plus(Duration::from_secs(86_400));
     let job = Job {

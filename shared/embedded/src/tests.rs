@@ -36,6 +36,7 @@ fn submission(n: usize, octets: usize) -> Acceptance {
         header: HeaderCharset::Ascii,
         realm: Realm::World,
         sender: None,
+        bounces: None,
     };
     let recipient = Address::parse(&format!("user{n}@example.net")).unwrap();
     let id = MessageId::derived(&[&n.to_be_bytes()]);

@@ -413,5 +413,8 @@ fn unfold(value: &str) -> String {
     value.trim().chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
+mod speakers;
 #[cfg(test)]
 mod tests;
+
+pub use speakers::speaks_for;

@@ -54,6 +54,9 @@ pub struct Facts {
     /// The domain of the header's From; none only in rows written before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<Domain>,
+    /// The sender domain's own domain of MAIL FROM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounces: Option<Domain>,
 }
 
 /// The octets of a message.

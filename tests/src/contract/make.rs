@@ -57,6 +57,7 @@ pub fn facts(name: &str) -> Facts {
         header: HeaderCharset::Ascii,
         realm: Realm::World,
         sender: None,
+        bounces: None,
     }
 }
 

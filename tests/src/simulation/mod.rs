@@ -219,6 +219,7 @@ fn facts(world: &World) -> Facts {
         header: HeaderCharset::Ascii,
         realm: Realm::World,
         sender: None,
+        bounces: None,
     }
 }
 

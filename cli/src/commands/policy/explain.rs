@@ -9,6 +9,7 @@ use posthaste_route::{AllowPrivate, Config, Families, MailHosts, Resolver, Route
 use serde_json::{Value, json};
 
 use super::file::PolicyFile;
+use crate::commands::domain;
 use crate::failure::{Failure, Outcome};
 use crate::screen::style::{self, paint};
 use crate::screen::{Form, Output, print_json};
@@ -28,10 +29,6 @@ pub(crate) struct Args {
     policy: PolicyFile,
     #[command(flatten)]
     output: Output,
-}
-
-fn domain(text: &str) -> Result<Domain, String> {
-    Domain::parse(text.strip_suffix('.').unwrap_or(text)).map_err(|error| error.to_string())
 }
 
 /// How the hosts were found, or that none were.

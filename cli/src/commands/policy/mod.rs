@@ -2,7 +2,7 @@
 
 mod check;
 mod explain;
-mod file;
+pub(crate) mod file;
 
 pub(crate) use file::{PolicyFile, Unreadable, read};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use posthaste_mail::{Address, Stage, Tenant};
+use posthaste_mail::{Address, Domain, Stage, Tenant};
 use posthaste_policy::{Action, Category, Trouble};
 use posthaste_smtp::{After, ContentKind, Manner, Outcome, Proceed, Report, SmtpUtf8, Transaction};
 use tokio::sync::Mutex;
@@ -198,7 +198,7 @@ impl Inner {
             let row = sending.row.lock().await;
             let addresses: Vec<Address> =
                 recipients.iter().map(|at| row.recipients[*at].address.clone()).collect();
-            let domain = sending.wired.policy.mta.return_path_domain.as_ref();
+            let domain = bounces_to(sending.wired, &row);
             let transaction = Transaction {
                 mail_from: mail_from(&row, domain, &self.return_path_key),
                 recipients: addresses,
@@ -354,7 +354,12 @@ impl Sending<'_> {
 
 /// Whether a token goes along: in the return path, or to the sandbox.
 fn carries_token(wired: &Wired, row: &Row) -> bool {
-    row.facts.realm == Realm::Sandbox || wired.policy.mta.return_path_domain.is_some()
+    row.facts.realm == Realm::Sandbox || bounces_to(wired, row).is_some()
+}
+
+/// The domain of MAIL FROM: the sender's own, else the policy's.
+fn bounces_to<'a>(wired: &'a Wired, row: &'a Row) -> Option<&'a Domain> {
+    row.facts.bounces.as_ref().or(wired.policy.mta.return_path_domain.as_ref())
 }
 
 /// Takes back what was told with this action: these recipients are tried again.

@@ -3,9 +3,11 @@
 use posthaste_auth::align::{self, Mode};
 use posthaste_auth::audit::{Egress, Subject, has_key};
 use posthaste_auth::record::{Record, Wanted, dkim_name};
+use posthaste_auth::resolver::Asked;
 use posthaste_auth::{Algorithm, Answer, Dns, KeyError, PrivateKey};
 use posthaste_mail::{Domain, Tenant, Timestamp};
 use posthaste_policy::Policy;
+use posthaste_route::NoNameServers;
 
 use super::rotation::{advance, rotated};
 use super::{DkimKey, Identity, KEYS_MAX, KeyState, SELECTOR_MAX};
@@ -290,6 +292,18 @@ async fn claim(
         }
     }
     Err(IdentityError::Busy)
+}
+
+/// Asks the name servers of a policy; with a cache, since audits ask for the same names again and again.
+pub fn name_servers(policy: &Policy) -> Result<Asked, NoNameServers> {
+    /// Answers kept: those of some hundred audits.
+    const CACHED: u64 = 4_096;
+    let config = posthaste_route::Config {
+        servers: policy.dns.servers.clone(),
+        timeout: policy.dns.timeout,
+        ..posthaste_route::Config::default()
+    };
+    Ok(Asked::new(posthaste_route::name_servers(&config, CACHED)?))
 }
 
 /// Gives a domain up.

@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::stores::StoreError;
 
 pub use manage::{
-    IdentityError, NewKey, Registration, Verified, audit_subject, records, register, remove, verify,
+    IdentityError, NewKey, Registration, Verified, audit_subject, name_servers, records, register, remove,
+    verify,
 };
 pub use rotation::{advance, rotated};
-pub use signers::{Claim, Signers, signed};
+pub use signers::{Claim, Proved, Signers, signed};
 
 /// Keys of one identity: two algorithms, each with its next and some before it.
 pub const KEYS_MAX: usize = 8;

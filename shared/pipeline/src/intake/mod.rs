@@ -3,6 +3,7 @@
 //! Reading, checking and building are pure ([`ready`]); only [`accept`] touches the store, once for a whole request.
 //! No HTTP here: whoever has a request hands in its octets and what tells it from others.
 
+mod authorise;
 mod letter;
 mod mime;
 mod offer;
@@ -16,7 +17,7 @@ mod wishes;
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use posthaste_mail::message::{self, HeaderOctets, Octets, Prepared, Stamp};
+use posthaste_mail::message::{self, HeaderOctets, Octets, Stamp};
 use posthaste_mail::{Address, JobId, MessageId, ReversePath, Tenant, Timestamp};
 use posthaste_policy::Policy;
 use sha2::{Digest, Sha256};
@@ -179,6 +180,7 @@ pub async fn accept(
     let Some(built) = built else {
         return vec![Err(Refusal::Unavailable); count];
     };
+    let built = authorise::all(ambient, stores, tenant, built).await;
     let limits = policy.quota.of(tenant);
     if let Err(refusal) = quota::take(&*stores.quotas, &limits, tenant, now, &built).await {
         match refusal {
@@ -289,7 +291,6 @@ pub fn ready(
     if size > policy.size.message_bytes {
         return Err(Refusal::TooLarge { octets: size, limit: policy.size.message_bytes });
     }
-    authorise(policy, &prepared)?;
     let message = prepared.bytes.clone();
     let lifetime = read.wishes.expires_in.unwrap_or(policy.retry(read.wishes.lane).expire_after);
     let from_domain = prepared.from_address.domain().clone();
@@ -317,6 +318,7 @@ pub fn ready(
         },
         realm,
         sender: Some(from_domain),
+        bounces: None,
     };
     let row = Row::accepted(id, tenant.clone(), facts, &recipients);
     let job = (row.promise == Promise::Job).then(|| row.job(job));
@@ -404,21 +406,6 @@ fn distinct(listed: Vec<Address>, limit: u32, field: &'static str) -> Result<Vec
         return Err(FieldError::new(field, detail).into());
     }
     Ok(recipients)
-}
-
-/// What the policy wants to see of a sender. Domains cannot be registered yet, so whoever demands it gets none.
-fn authorise(policy: &Policy, prepared: &Prepared) -> Result<(), Refusal> {
-    let domain = prepared.from_address.domain();
-    let demanded = [
-        ("require_identity", policy.auth.require_identity),
-        ("require_alignment", policy.auth.require_alignment),
-    ];
-    match demanded.iter().find(|(_, demand)| *demand == Some(true)) {
-        None => Ok(()),
-        Some((key, _)) => Err(Refusal::Forbidden(format!(
-            "the policy has `auth.{key} = true` and no identity is registered for {domain}"
-        ))),
-    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ fn facts() -> Facts {
         header: HeaderCharset::Ascii,
         realm: Realm::World,
         sender: None,
+        bounces: None,
     }
 }
 

@@ -22,7 +22,7 @@ pub fn rfc3339<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error
 }
 
 /// The same, where there may be none.
-fn rfc3339_if<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+pub fn rfc3339_if<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => to.collect_str(time),
         None => to.serialize_none(),

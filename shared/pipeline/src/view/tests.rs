@@ -34,6 +34,7 @@ fn row(to: &[&str], send_at: Option<Timestamp>) -> Row {
         header: HeaderCharset::Ascii,
         realm: Realm::World,
         sender: None,
+        bounces: None,
     };
     let to: Vec<Address> = to.iter().map(|text| Address::parse(text).unwrap()).collect();
     Row::accepted(MessageId::from_random([7; 16]), Tenant::default_tenant(), facts, &to)

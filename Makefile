@@ -85,7 +85,7 @@ install-test-deps: $(VENV)/.installed ## What tests need beside the toolchain: D
 $(VENV)/.installed: tests/e2e/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-debs python3-venv
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary dkimpy -r $<
 	@touch $@
 
 install-aws-deps: $(AWS_VENV)/.installed $(AWS_VENV)/dynamodb/.installed ## What tests on AWS need: a pinned emulator, and DynamoDB's own engine

@@ -2,6 +2,7 @@
 
 mod access;
 mod bench;
+mod identities;
 mod tenancy;
 mod uploads;
 

@@ -48,6 +48,21 @@ impl Asked {
     }
 }
 
+/// Where the names of an address stand (RFC 1035 3.5, RFC 3596 2.5).
+fn reverse_name(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(ip) => {
+            let nibbles = ip.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
+            let labels: Vec<String> = nibbles.map(|nibble| format!("{nibble:x}")).collect();
+            format!("{}.ip6.arpa", labels.join("."))
+        }
+    }
+}
+
 fn text_of(data: &RData) -> Option<String> {
     match data {
         RData::TXT(text) => {
@@ -87,7 +102,7 @@ impl Dns for Asked {
     }
 
     async fn names(&self, ip: IpAddr) -> Answer<String> {
-        let name = Name::from(ip).to_utf8();
+        let name = reverse_name(ip);
         let read = |data: &RData| match data {
             RData::PTR(name) => Some(name.0.to_utf8()),
             _ => None,
@@ -110,5 +125,21 @@ impl CheckSpf for Asked {
             SpfResult::PermError => Spf::PermError,
             SpfResult::None => Spf::None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_names_under_itself_backwards() {
+        let check = |ip: &str, expected: &str| assert_eq!(reverse_name(ip.parse().unwrap()), expected);
+        check("192.0.2.25", "25.2.0.192.in-addr.arpa");
+        // RFC 3596 2.5's own example.
+        check(
+            "4321:0:1:2:3:4:567:89ab",
+            "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa",
+        );
     }
 }

@@ -1,10 +1,11 @@
 """A name server with a zone per test, over UDP and TCP."""
 
+import ipaddress
 import socket
 import socketserver
 import threading
 
-from dnslib import AAAA, CNAME, MX, QTYPE, RCODE, RR, TXT, A, DNSRecord
+from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RR, TXT, A, DNSRecord
 
 # Short, so that a test that changes its zone is believed soon.
 TTL_S = 1
@@ -15,6 +16,7 @@ class Names:
 
     def __init__(self, ip="127.0.0.1"):
         self.records = {}
+        self.texts = {}  # TXT records whole, by name
         self.failing = {}  # (name, type or None) -> [code or None for silence, times left or None for ever]
         self.queries = []
         self._lock = threading.Lock()
@@ -91,7 +93,13 @@ class Names:
         return self.add(name, CNAME(target))
 
     def txt(self, name, text):
-        return self.add(name, TXT(text))
+        """A text, as strings of at most 255 octets."""
+        self.texts[name.lower()] = text
+        octets = text.encode()
+        return self.add(name, TXT([octets[at:at + 255] for at in range(0, len(octets), 255)] or [b""]))
+
+    def ptr(self, ip, name):
+        return self.add(ipaddress.ip_address(ip).reverse_pointer, PTR(name))
 
     def fail(self, name, code="SERVFAIL", kind=None, times=None):
         """Answers with that code, `times` times or for ever; `code=None` says nothing at all."""
@@ -119,7 +127,7 @@ class Names:
                     return reply
         for _ in range(8):
             here = self.records.get(name, [])
-            alias = next((r for r in here if isinstance(r, CNAME)), None)
+            alias = next((r for r in here if type(r) is CNAME), None)
             if alias is None or kind == "CNAME":
                 break
             reply.add_answer(RR(name, QTYPE.CNAME, ttl=TTL_S, rdata=alias))

@@ -1,0 +1,119 @@
+"""Mail of a proved domain is signed, verifies with others' code, and nobody else may send as it."""
+
+import json
+
+import dkim
+
+from harness.program import run
+from harness.wait import until
+from test_postfix import postfix  # noqa: F401 (a fixture)
+
+
+def publish(world, identity):
+    """What its owner does: every TXT record that is needed, as it was told."""
+    for record in identity["records"]:
+        if record["required"]:
+            assert record["type"] == "TXT"
+            world.names.txt(record["name"], record["value"])
+
+
+def prove(world, api, domain, **wish):
+    registered = api.put(f"/v1/identities/{domain}", wish).expect(200).json
+    assert registered["status"] == "pending" and registered["keys"]
+    publish(world, registered)
+    proved = api.post(f"/v1/identities/{domain}:verify").expect(200).json
+    assert proved["status"] == "verified", proved
+    return proved
+
+
+def verifies(world, octets, index=0):
+    """Whether somebody else's code finds a signature good."""
+    answers = {name: text for name, text in world.names.texts.items()}
+    look_up = lambda name, timeout=5: answers.get(name.decode().rstrip(".").lower(), "").encode() or None
+    return dkim.verify(octets, dnsfunc=look_up) if index == 0 else dkim.DKIM(octets).verify(idx=index, dnsfunc=look_up)
+
+
+def test_mail_of_a_proved_domain_verifies_and_a_flipped_byte_does_not(world):
+    host = world.receiver("mx1.example.net", "example.net")
+    api = world.server().api
+    prove(world, api, "acme.example", ed25519=True)
+    api.follow(api.send("ann@example.net", html="<p>hello</p>", headers={"X-Kind": "otp"}), "delivered")
+    octets = host.taken[-1].data
+    assert octets.count(b"DKIM-Signature:") == 2
+    assert verifies(world, octets) and verifies(world, octets, 1)
+    # RFC 5322 fields that matter, one octet, one more field.
+    for forged in (octets.replace(b"hello", b"hellO", 1), octets.replace(b"Subject: a test", b"Subject: a tesT", 1),
+                   b"From: evil@evil.example\r\n" + octets, octets.replace(b"Subject:", b"Cc: x@evil.example\r\nSubject:", 1)):
+        assert forged != octets and not verifies(world, forged), forged[:80]
+
+
+def test_a_trip_through_postfix_keeps_signatures_whole(world, postfix):  # noqa: F811
+    api = world.server().api
+    prove(world, api, "acme.example", ed25519=True)
+    api.follow(api.send("ann@example.net", text="line\n\n.dots\n  spaces  \n"), "delivered")
+    [mail] = until(lambda: list((postfix.folder / "mail/ann/new").glob("*")), "it is in the mailbox")
+    octets = mail.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    octets = octets[octets.index(b"DKIM-Signature:"):]
+    assert verifies(world, octets) and verifies(world, octets, 1)
+
+
+def test_without_an_identity_a_strict_policy_takes_no_mail(world):
+    host = world.receiver("mx1.example.net", "example.net")
+    api = world.server(more="[auth]\nrequire_identity = true\nrequire_alignment = true\n").api
+    refused = api.submit("ann@example.net").expect(403).problem
+    assert "acme.example" in refused["detail"] and "identity add" in refused["detail"], refused
+    registered = api.put("/v1/identities/acme.example", {}).expect(200).json
+    api.submit("ann@example.net").expect(403)
+    publish(world, registered)
+    api.post("/v1/identities/acme.example:verify").expect(200)
+    api.follow(api.send("ann@example.net"), "delivered")
+    assert verifies(world, host.taken[-1].data)
+    below = api.submit("ann@example.net", **{"from": "a@news.acme.example"}).expect(403).problem
+    assert "news.acme.example" in below["detail"]
+    api.put("/v1/identities/acme.example", {"subdomains": True}).expect(200)
+    api.follow(api.send("ann@example.net", **{"from": "a@news.acme.example"}), "delivered")
+    assert verifies(world, host.taken[-1].data)
+
+
+def test_keys_are_rotated_without_an_unsigned_message(world):
+    host = world.receiver("mx1.example.net", "example.net")
+    api = world.server().api
+    prove(world, api, "acme.example")
+    states = lambda identity: [key["state"] for key in identity["keys"]]
+    next_keys = api.post("/v1/identities/acme.example:rotate").expect(200).json
+    assert states(next_keys) == ["active", "pending"]
+    again = api.post("/v1/identities/acme.example:verify").expect(200).json
+    assert states(again) == ["active", "pending"] and again["missing"][0]["selector"] == next_keys["keys"][1]["selector"]
+    publish(world, next_keys)
+    assert states(api.post("/v1/identities/acme.example:verify").expect(200).json) == ["retiring", "active"]
+    api.follow(api.send("ann@example.net"), "delivered")
+    assert f"s={next_keys['keys'][1]['selector']};".encode() in host.taken[-1].data
+    assert verifies(world, host.taken[-1].data)
+
+
+def test_commands_register_verify_and_audit(world, tmp_path):
+    server = world.server(more='[[egress]]\nname = "default"\nhostname = "mta.posthaste.example"\npublic_ip = ["192.0.2.25"]\n')
+    call = lambda *arguments: run(*arguments, "--api", server.api.url)
+    added = call("identity", "add", "acme.example", "--return-path", "bounces.acme.example", "--json")
+    assert added.returncode == 0, added.stderr
+    publish(world, json.loads(added.stdout))
+    verified = call("identity", "verify", "acme.example")
+    assert verified.returncode == 0 and "verified" in verified.stdout
+    names = world.names
+    audit = lambda *more: run("doctor", "acme.example", "--api", server.api.url, "--policy", str(server.policy), "--json", *more)
+    first = audit()
+    findings = {f["check"]: f for f in json.loads(first.stdout)["audits"][0]["findings"] if f["severity"] == "error"}
+    assert first.returncode == 1 and set(findings) == {"spf", "dmarc", "return-path", "ptr"}, findings
+    assert "ip4:192.0.2.25" in findings["spf"]["mend"] and findings["spf"]["mend"].startswith("bounces.acme.example. IN TXT")
+    names.txt("bounces.acme.example", "v=spf1 ip4:192.0.2.25 -all").mx("bounces.acme.example", (10, "in.acme.example"))
+    names.txt("_dmarc.acme.example", "v=DMARC1; p=quarantine; rua=mailto:dmarc@acme.example")
+    names.ptr("192.0.2.25", "mta.posthaste.example").a("mta.posthaste.example", "192.0.2.25")
+    second = audit()
+    assert second.returncode == 0, second.stdout
+    everything = run("doctor", "--all", "--api", server.api.url, "--policy", str(server.policy))
+    assert "acme.example" in everything.stdout and "✗" not in everything.stdout, everything.stdout
+    made = run("keys", "--domain", "acme.example", "--selector", "k1", "--out", str(tmp_path / "k1.pem"))
+    assert made.returncode == 0 and "k1._domainkey.acme.example. IN TXT" in made.stdout and "PRIVATE" not in made.stdout
+    imported = call("identity", "add", "other.example", "--key", f"k1={tmp_path / 'k1.pem'}", "--json")
+    assert json.loads(imported.stdout)["keys"][0]["selector"] == "k1", imported.stderr
+    assert "PRIVATE" not in imported.stdout + server.log.read_text()

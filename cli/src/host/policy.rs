@@ -20,9 +20,12 @@ pub(super) fn secret(name: &str) -> Option<String> {
     std::env::var(secret_variable(name)).ok().filter(|secret| !secret.is_empty())
 }
 
-/// The policy of a host whose API is reached at an address: what links in mail begin with where the file does not say.
+/// The policy of a host of one's own, whose API is reached at an address: what links in mail begin with where the file does
+/// not say, and no domain has to be registered.
 pub(super) fn reached_at(mut policy: Policy, address: &str) -> Policy {
     policy.mta.public_url.get_or_insert_with(|| address.to_owned());
+    policy.auth.require_identity.get_or_insert(false);
+    policy.auth.require_alignment.get_or_insert(false);
     policy
 }
 

@@ -117,3 +117,30 @@ def test_commands_register_verify_and_audit(world, tmp_path):
     imported = call("identity", "add", "other.example", "--key", f"k1={tmp_path / 'k1.pem'}", "--json")
     assert json.loads(imported.stdout)["keys"][0]["selector"] == "k1", imported.stderr
     assert "PRIVATE" not in imported.stdout + server.log.read_text()
+
+
+def test_a_sender_who_asked_for_it_is_told_what_was_not_delivered(world, tmp_path):
+    world.receiver("mx1.example.net", "example.net", rcpt=lambda _session, line: "550 5.1.1 no such user" if "bad" in line else None)
+    home = world.receiver("mx1.acme.example", "acme.example")
+    elsewhere = world.receiver("mx1.other.example", "other.example")
+    api = world.server().api
+    prove(world, api, "acme.example", notify=True)
+    id = api.send(["bad1@example.net", "bad2@example.net", "ann@example.net"], return_path="bounces@acme.example")
+    api.follow_final(id)
+    until(lambda: home.taken, "the notice")
+    [notice] = home.taken
+    assert (notice.mail_from, notice.rcpt_to) == ("", ["bounces@acme.example"])
+    file = tmp_path / "notice.eml"
+    file.write_bytes(notice.data)
+    [report] = [json.loads(line) for line in run("parse-report", str(file)).stdout.splitlines()]
+    assert report["kind"] == "dsn" and report["original_message_id"], report
+    assert {(r["address"], r["action"], r["status"]) for r in report["recipients"]} == {
+        ("bad1@example.net", "failed", "5.1.1"), ("bad2@example.net", "failed", "5.1.1")}
+    # Nobody else's address gets a notice from us, and a notice none about itself.
+    for return_path in ("x@other.example", ""):
+        api.follow_final(api.send("bad3@example.net", return_path=return_path))
+    # It expires: told, too.
+    late = api.send("ann@gone.example", return_path="bounces@acme.example", expires_in="1s", send_at=None)
+    api.follow_final(late, 30)
+    until(lambda: len(home.taken) == 2, "the second notice", 30)
+    assert elsewhere.taken == []

@@ -52,6 +52,9 @@ enum What {
         /// Sign mail from below it, too
         #[arg(long)]
         subdomains: bool,
+        /// Tell envelope senders at it of what is not delivered
+        #[arg(long)]
+        notify: bool,
         /// An Ed25519 key beside the RSA one
         #[arg(long)]
         ed25519: bool,
@@ -111,7 +114,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let path = |domain: &Domain, act: &str| format!("v1/identities/{}{act}", segment(&domain.to_string()));
     let answer = match args.what {
         What::List => return list(&api, form).await,
-        What::Add { domain, return_path, subdomains, ed25519, keys } => {
+        What::Add { domain, return_path, subdomains, notify, ed25519, keys } => {
             let keys: Vec<Value> = keys
                 .into_iter()
                 .map(|(selector, pem)| json!({"selector": selector, "private_key": pem}))
@@ -122,6 +125,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
             }
             if subdomains {
                 wish["subdomains"] = json!(true);
+            }
+            if notify {
+                wish["notify"] = json!(true);
             }
             if !keys.is_empty() {
                 wish["keys"] = json!(keys);

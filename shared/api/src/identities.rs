@@ -10,6 +10,7 @@ use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::identity::{
     self, DkimKey, Identity, IdentityError, KeyState, NewKey, Registration, audit_subject, name_servers,
 };
+use posthaste_pipeline::row::Told;
 use posthaste_pipeline::view::{rfc3339, rfc3339_if};
 use posthaste_policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,7 @@ struct Wish {
     #[serde(default, deserialize_with = "given")]
     return_path: Option<Option<String>>,
     subdomains: Option<bool>,
+    notify: Option<bool>,
     ed25519: Option<bool>,
     keys: Option<Vec<KeyWish>>,
 }
@@ -82,6 +84,7 @@ struct IdentityView<'a> {
     #[serde(serialize_with = "rfc3339_if", skip_serializing_if = "Option::is_none")]
     verified_at: Option<Timestamp>,
     subdomains: bool,
+    notify: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     return_path: Option<&'a Domain>,
     keys: Vec<KeyView<'a>>,
@@ -105,6 +108,7 @@ impl<'a> IdentityView<'a> {
             created_at: identity.created_at,
             verified_at: identity.verified_at,
             subdomains: identity.subdomains,
+            notify: identity.notices == Told::Wanted,
             return_path: identity.return_path.as_ref(),
             keys: identity.keys.iter().map(|key| KeyView::of(&identity.domain, key)).collect(),
             records: identity::records(policy, identity),
@@ -155,6 +159,7 @@ pub(crate) async fn put(mut ask: Ask) -> Answer {
     let asked = Registration {
         return_path,
         subdomains: wish.subdomains,
+        notices: wish.notify.map(|notify| if notify { Told::Wanted } else { Told::Unwanted }),
         ed25519: wish.ed25519 == Some(true),
         keys: keys.map(|key| NewKey { selector: key.selector, pem: key.private_key }).collect(),
     };

@@ -231,6 +231,7 @@ fn submission(n: usize) -> Result<(Row, Job), Failure> {
         realm: Realm::World,
         sender: None,
         bounces: None,
+        notices: posthaste_pipeline::row::Told::Unwanted,
     };
     let expires = NOW.plus(Duration::from_secs(86_400));
     let job = Job {

@@ -37,6 +37,7 @@ fn submission(n: usize, octets: usize) -> Acceptance {
         realm: Realm::World,
         sender: None,
         bounces: None,
+        notices: posthaste_pipeline::row::Told::Unwanted,
     };
     let recipient = Address::parse(&format!("user{n}@example.net")).unwrap();
     let id = MessageId::derived(&[&n.to_be_bytes()]);

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ambient::Ambient;
 use crate::deliver::history::weigh;
+use crate::deliver::notify::notify;
 use crate::deliver::return_path::{self, Found};
 use crate::effect::{Effect, EventKind, Evidence, Reason, Suppression};
 use crate::machine::{Certainty, Told, bounced_late, by_recipient, follow, report_name, told_of};
@@ -289,12 +290,14 @@ async fn settle(
         if row.is_told_by(&name) {
             // It came before, and whoever took it in may have died before all that follows was out.
             stores.ledger.perform(follow(&row, &name, now, &mut fresh)).await?;
+            notify(ambient, stores, &row, &name).await?;
             return Ok(true);
         }
         let Some(step) = bounced_late(&row, &told, &name, now, &mut fresh) else { return Ok(false) };
         let (written, tale) = (step.row.clone(), Tale::of(&step));
         if stores.ledger.apply(vec![step]).await? == [Applied::Yes] {
             tale.note(&*ambient.meter);
+            notify(ambient, stores, &written, &name).await?;
             if let Some(step) = told_of(&written) {
                 // Where this is stale somebody has taken it over.
                 stores.ledger.apply(vec![step]).await?;

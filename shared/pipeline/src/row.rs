@@ -57,6 +57,26 @@ pub struct Facts {
     /// The sender domain's own domain of MAIL FROM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounces: Option<Domain>,
+    /// Whether the envelope's sender is told of what is not delivered.
+    #[serde(default, skip_serializing_if = "Told::is_unwanted")]
+    pub notices: Told,
+}
+
+/// Whether somebody is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Told {
+    /// Nobody is.
+    #[default]
+    Unwanted,
+    /// The envelope's sender is.
+    Wanted,
+}
+
+impl Told {
+    fn is_unwanted(&self) -> bool {
+        *self == Self::Unwanted
+    }
 }
 
 /// The octets of a message.

@@ -25,6 +25,7 @@ fn identity(of: &str, domain: &str, version: u64) -> Identity {
         verified_at: None,
         subdomains: true,
         return_path: Some(Domain::parse("bounces.acme.example").unwrap()),
+        notices: posthaste_pipeline::row::Told::Wanted,
         alignment: Mode::Strict,
         keys: vec![key],
     }

@@ -58,6 +58,7 @@ pub fn facts(name: &str) -> Facts {
         realm: Realm::World,
         sender: None,
         bounces: None,
+        notices: posthaste_pipeline::row::Told::Unwanted,
     }
 }
 

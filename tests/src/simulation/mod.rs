@@ -220,6 +220,7 @@ fn facts(world: &World) -> Facts {
         realm: Realm::World,
         sender: None,
         bounces: None,
+        notices: posthaste_pipeline::row::Told::Unwanted,
     }
 }
 

@@ -25,6 +25,7 @@ async fn proved(bench: &Bench) {
             verified_at: Some(now),
             subdomains: true,
             return_path: None,
+            notices: posthaste_pipeline::row::Told::Wanted,
             alignment: Mode::Relaxed,
             keys: Vec::new(),
         };

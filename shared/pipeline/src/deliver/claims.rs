@@ -7,6 +7,7 @@ use std::time::Duration;
 use posthaste_mail::{JobId, Timestamp};
 
 use super::hold::holding;
+use super::notify::notify;
 use super::{Disposition, Inner};
 use crate::ambient::Ambient;
 use crate::effect::{Effect, Step, Suppression};
@@ -139,22 +140,24 @@ impl Claims {
         for (at, row, effects) in replays {
             self.stores.ledger.perform(effects).await?;
             if let Some(row) = row {
+                notify(&self.ambient, &self.stores, &row, &jobs[at].id).await?;
                 self.look_again(&row).await?;
             }
             claimed[at] = Some(Claimed::Over(Disposition::Done));
         }
-        self.write(decided, claimed).await
+        self.write(jobs, decided, claimed).await
     }
 
     async fn write(
         &self,
+        jobs: &[Job],
         decided: Vec<(usize, Decided)>,
         claimed: &mut [Option<Claimed>],
     ) -> Result<(), StoreError> {
         if decided.is_empty() {
             return Ok(());
         }
-        let (mut parked, mut ended) = (Vec::new(), Vec::new());
+        let (mut parked, mut ended, mut over) = (Vec::new(), Vec::new(), Vec::new());
         let (mut steps, mut whose) = (Vec::new(), Vec::new());
         for (at, decided) in decided {
             let (step, row) = match decided {
@@ -164,6 +167,7 @@ impl Claims {
                 }
                 Decided::Over(step) => {
                     ended.extend(step.row.is_untold().then(|| step.row.clone()));
+                    over.push((at, step.row.clone()));
                     (step, None)
                 }
                 Decided::Held(step) => {
@@ -185,6 +189,9 @@ impl Claims {
                 (Applied::Yes, Some(row)) => Some(Claimed::Mine(row)),
                 (Applied::Yes, None) => Some(Claimed::Over(Disposition::Done)),
             };
+        }
+        for (at, row) in over.iter().filter(|(at, _)| claimed[*at].is_some()) {
+            notify(&self.ambient, &self.stores, row, &jobs[*at].id).await?;
         }
         for step in ended.iter().filter_map(told_of) {
             // Where this is stale somebody has taken it over.
@@ -303,6 +310,7 @@ impl Claims {
             if known.is_told_by(&job.id) {
                 let effects = follow(known, &job.id, now, &mut fresh);
                 self.stores.ledger.perform(effects).await?;
+                notify(&self.ambient, &self.stores, known, &job.id).await?;
             }
             return Ok(Some(given_back(known, job)));
         };
@@ -314,6 +322,7 @@ impl Claims {
                 recipients: told.len(),
             });
             tale.note(&*self.ambient.meter);
+            notify(&self.ambient, &self.stores, &written, &job.id).await?;
             if let Some(told) = told_of(&written) {
                 // Where this is stale somebody has taken it over.
                 self.stores.ledger.apply(vec![told]).await?;

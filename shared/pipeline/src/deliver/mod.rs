@@ -10,6 +10,7 @@ mod doubt;
 mod fair;
 pub(crate) mod history;
 pub mod hold;
+pub(crate) mod notify;
 pub mod outcome;
 mod paces;
 mod place;

@@ -12,6 +12,7 @@ use posthaste_route::NoNameServers;
 use super::rotation::{advance, rotated};
 use super::{DkimKey, Identity, KEYS_MAX, KeyState, SELECTOR_MAX};
 use crate::ambient::Ambient;
+use crate::row::Told;
 use crate::stores::{StoreError, Stores};
 
 /// Tries to write an identity that others write too.
@@ -24,6 +25,8 @@ pub struct Registration {
     pub return_path: Option<Option<Domain>>,
     /// Whether mail from below it is signed; none: as it is.
     pub subdomains: Option<bool>,
+    /// Whether envelope senders at it are told of what is not delivered; none: as it is.
+    pub notices: Option<Told>,
     /// Whether it gets an Ed25519 key beside the RSA one.
     pub ed25519: bool,
     /// Keys to import; empty: some are made, if there are none.
@@ -94,6 +97,7 @@ pub async fn register(
                 verified_at: None,
                 subdomains: false,
                 return_path: None,
+                notices: Told::Unwanted,
                 alignment: Mode::Relaxed,
                 keys: Vec::new(),
             },
@@ -102,6 +106,7 @@ pub async fn register(
             identity.return_path.clone_from(return_path);
         }
         identity.subdomains = asked.subdomains.unwrap_or(identity.subdomains);
+        identity.notices = asked.notices.unwrap_or(identity.notices);
         let keys = keys(stores, &identity, asked, rotate, now).await?;
         if !keys.is_empty() {
             identity = if rotate || !asked.keys.is_empty() {
@@ -181,7 +186,8 @@ fn free_selector(identity: &Identity, algorithm: Algorithm, now: Timestamp) -> S
     };
     let names = ('a'..='z').map(|letter| format!("ph{day}{letter}{kind}"));
     let is_free = |name: &String| identity.keys.iter().all(|key| key.selector != *name);
-    names.clone().find(is_free).or_else(|| names.last()).unwrap_or_default()
+    // There are fewer keys than letters.
+    names.into_iter().find(is_free).unwrap_or_else(|| format!("ph{day}{kind}"))
 }
 
 fn check_selector(text: &str) -> Result<(), String> {

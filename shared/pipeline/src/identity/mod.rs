@@ -13,6 +13,7 @@ use posthaste_auth::align::Mode;
 use posthaste_mail::{Domain, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::row::Told;
 use crate::stores::StoreError;
 
 pub use manage::{
@@ -46,6 +47,9 @@ pub struct Identity {
     /// Its own domain of MAIL FROM; none: the policy's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_path: Option<Domain>,
+    /// Whether envelope senders at it are told of what is not delivered.
+    #[serde(default)]
+    pub notices: Told,
     /// What its policy record asks of signatures, when it was last looked at.
     #[serde(default)]
     pub alignment: Mode,

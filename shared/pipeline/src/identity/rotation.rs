@@ -84,6 +84,7 @@ mod tests {
             verified_at: None,
             subdomains: false,
             return_path: None,
+            notices: crate::row::Told::Unwanted,
             alignment: posthaste_auth::align::Mode::Relaxed,
             keys: keys.split(", ").map(key).collect(),
         }

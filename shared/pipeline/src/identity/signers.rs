@@ -10,6 +10,7 @@ use posthaste_auth::{PrivateKey, SignError, Signer};
 use posthaste_mail::{Domain, Tenant, Timestamp};
 
 use super::Identity;
+use crate::row::Told;
 use crate::stores::{StoreError, Stores};
 
 /// What is known of a domain is asked again after this: a key that is revoked signs no longer than this.
@@ -35,6 +36,8 @@ pub struct Proved {
     pub domain: Domain,
     /// Its own domain of MAIL FROM.
     pub return_path: Option<Domain>,
+    /// Whether envelope senders at it are told of what is not delivered.
+    pub notices: Told,
     /// What its policy record asks of signatures.
     pub alignment: Mode,
     /// One signer a key in use.
@@ -126,6 +129,7 @@ async fn prove(stores: &Stores, identity: &Identity) -> Result<Proved, StoreErro
     Ok(Proved {
         domain: identity.domain.clone(),
         return_path: identity.return_path.clone(),
+        notices: identity.notices,
         alignment: identity.alignment,
         signers,
     })

@@ -13,8 +13,16 @@ use super::refusal::{FieldError, Refusal};
 use crate::ambient::Ambient;
 use crate::identity::{Claim, Proved, signed};
 use crate::meter::Happened;
-use crate::row::{Realm, Row};
+use crate::row::{Realm, Row, Told};
 use crate::stores::{Acceptance, StoreError, Stores};
+
+/// How a message's author stands.
+struct Standing {
+    /// The identity that its From is of.
+    own: Option<Arc<Proved>>,
+    /// Whether its envelope's sender is told of what is not delivered.
+    notices: Told,
+}
 
 /// Lets through what may be sent, signed where there is a key.
 pub(super) async fn all(
@@ -29,8 +37,11 @@ pub(super) async fn all(
         let claim = authorise(ambient, stores, &policy, tenant, &one).await?;
         Ok((one, claim))
     });
-    let allowed: Vec<Result<(Acceptance, Option<Arc<Proved>>), Refusal>> = join_all(asked).await;
-    let signs = |one: &Result<(Acceptance, Option<Arc<Proved>>), Refusal>| matches!(one, Ok((_, Some(proved))) if !proved.signers.is_empty());
+    let allowed: Vec<Result<(Acceptance, Standing), Refusal>> = join_all(asked).await;
+    let signs = |one: &Result<(Acceptance, Standing), Refusal>| {
+        let own = one.as_ref().ok().and_then(|(_, standing)| standing.own.as_ref());
+        own.is_some_and(|own| !own.signers.is_empty())
+    };
     let (count, any) = (allowed.len(), allowed.iter().any(signs));
     let sign_all = move || allowed.into_iter().map(|one| one.and_then(sign)).collect::<Vec<_>>();
     if !any {
@@ -41,7 +52,7 @@ pub(super) async fn all(
     done.unwrap_or_else(|_| vec![Err(Refusal::Unavailable); count])
 }
 
-fn sign((one, proved): (Acceptance, Option<Arc<Proved>>)) -> Result<Acceptance, Refusal> {
+fn sign((one, Standing { own: proved, notices }): (Acceptance, Standing)) -> Result<Acceptance, Refusal> {
     let message = signed(one.message, proved.as_deref()).map_err(|error| {
         tracing::error!(%error, "a message could not be signed");
         Refusal::Unavailable
@@ -49,6 +60,7 @@ fn sign((one, proved): (Acceptance, Option<Arc<Proved>>)) -> Result<Acceptance, 
     let Row { facts, .. } = &one.row;
     let mut facts = facts.as_ref().clone();
     facts.size = message.len() as u64;
+    facts.notices = notices;
     facts.bounces = proved.and_then(|proved| proved.return_path.clone());
     let row = Row { facts: Arc::new(facts), ..one.row };
     Ok(Acceptance { message, row, ..one })
@@ -61,27 +73,31 @@ async fn authorise(
     policy: &Policy,
     tenant: &Tenant,
     one: &Acceptance,
-) -> Result<Option<Arc<Proved>>, Refusal> {
+) -> Result<Standing, Refusal> {
     let named = speaks_for(&one.message)
         .ok_or_else(|| FieldError::new("from", "names more domains than any author has"))?;
     let envelope = match &one.row.facts.reverse_path {
         ReversePath::Address(address) => Some(("return_path", address.domain().clone())),
         ReversePath::Null => None,
     };
-    let mut own = None;
+    let (mut own, mut notices) = (None, Told::Unwanted);
     for (field, domain) in named.into_iter().chain(envelope) {
         let claim = claim(ambient, stores, tenant, &domain).await?;
         if claim.taken.is_some() {
             return Err(Refusal::Forbidden(format!("{field}: {domain} is another tenant's")));
         }
+        if field == "return_path" {
+            // Only to whom this tenant answers for: a notice to anybody else is unwanted mail of ours.
+            notices = claim.own.as_ref().map_or(Told::Unwanted, |own| own.notices);
+        }
         if field == "From" && one.row.facts.sender.as_ref() == Some(&domain) {
             own = claim.own;
         }
     }
-    let Some(from) = &one.row.facts.sender else { return Ok(own) };
+    let Some(from) = &one.row.facts.sender else { return Ok(Standing { own, notices }) };
     // What stays in the sandbox harms nobody's name.
     if one.row.facts.realm == Realm::Sandbox {
-        return Ok(own);
+        return Ok(Standing { own, notices });
     }
     if policy.auth.require_identity.unwrap_or(true) && own.is_none() {
         return Err(Refusal::Forbidden(format!(
@@ -92,7 +108,7 @@ async fn authorise(
     if policy.auth.require_alignment.unwrap_or(true) {
         aligned(from, own.as_deref())?;
     }
-    Ok(own)
+    Ok(Standing { own, notices })
 }
 
 /// Whether receivers will find a signature that is aligned with From (RFC 9989 4.9.1). SPF alone is not enough for us: it

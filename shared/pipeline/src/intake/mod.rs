@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ambient::Ambient;
 use crate::meter::{Happened, Meter};
-use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row};
+use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row, Told};
 use crate::spool;
 use crate::stores::{Acceptance, Accepted, Intake, Stores};
 use crate::unsubscribe;
@@ -319,6 +319,7 @@ pub fn ready(
         realm,
         sender: Some(from_domain),
         bounces: None,
+        notices: Told::Unwanted,
     };
     let row = Row::accepted(id, tenant.clone(), facts, &recipients);
     let job = (row.promise == Promise::Job).then(|| row.job(job));

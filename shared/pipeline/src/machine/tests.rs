@@ -54,6 +54,7 @@ fn facts() -> Facts {
         realm: Realm::World,
         sender: None,
         bounces: None,
+        notices: crate::row::Told::Unwanted,
     }
 }
 

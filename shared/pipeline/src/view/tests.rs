@@ -35,6 +35,7 @@ fn row(to: &[&str], send_at: Option<Timestamp>) -> Row {
         realm: Realm::World,
         sender: None,
         bounces: None,
+        notices: crate::row::Told::Unwanted,
     };
     let to: Vec<Address> = to.iter().map(|text| Address::parse(text).unwrap()).collect();
     Row::accepted(MessageId::from_random([7; 16]), Tenant::default_tenant(), facts, &to)

@@ -99,6 +99,9 @@ impl Inner {
             {
                 self.doubt(wired, job, site, &why).await?;
             }
+            if bad == 0 {
+                return Ok(());
+            }
             // What it says while it is doubted counts until it is not.
             let left = self.paces.view(paced).await?.standing.doubted_until.since(self.ambient.now());
             for told in told.iter_mut().filter(|_| !left.is_zero()).filter(is_bad) {

@@ -124,7 +124,13 @@ mod cost {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn a_message_by_itself_asks_as_much_as_it_did() {
             let Some(Measured { done, .. }) = measured(Way::Sparse, 5).await else { return };
-            let intake = ["PutItem 3: 4 written, 0 read", "PutObject 1", "SendMessageBatch 1"];
+            // Who may send as this domain is asked; then what is written.
+            let intake = [
+                "GetItem 1: 0 written, 1 read",
+                "PutItem 3: 4 written, 0 read",
+                "PutObject 1",
+                "SendMessageBatch 1",
+            ];
             assert_eq!(said(&done.intake.calls, 5), intake);
             // A function that is new reads its secret, the holds, and how the receiver stands; each message its row and
             // its recipient's suppression, and then the claim, the settlement and the event are written. A connection
@@ -144,7 +150,12 @@ mod cost {
         async fn a_message_of_a_batch_asks_as_much_as_it_did() {
             let Some(Measured { done, .. }) = measured(Way::Batches, A_BATCH).await else { return };
             // The list of a request's messages is one item of three kilobytes and a half.
-            let intake = ["PutItem 2.01: 3.04 written, 0 read", "PutObject 0.01", "SendMessageBatch 0.1"];
+            let intake = [
+                "GetItem 0.01: 0 written, 0.01 read",
+                "PutItem 2.01: 3.04 written, 0 read",
+                "PutObject 0.01",
+                "SendMessageBatch 0.1",
+            ];
             assert_eq!(said(&done.intake.calls, A_BATCH), intake);
             // Those who deliver the first at once may each have begun the receiver's standing.
             let asked = said(&done.deliver.calls, A_BATCH);

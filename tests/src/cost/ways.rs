@@ -186,6 +186,7 @@ impl Deployment {
 pub fn policy(receiver: SocketAddr) -> Result<Policy, Failed> {
     let text = format!(
         "[mta]\nhostname = \"mta.example.com\"\n\n[tls]\nmode = \"never\"\n\n\
+         [auth]\nrequire_identity = false\nrequire_alignment = false\n\n\
          [smtp]\nidle_timeout = \"50ms\"\n\n\
          [[shaping]]\nmatch = \"default\"\nrate = \"unlimited\"\nconnections = 10\n\n\
          [[route]]\nmatch = \"default\"\nsmarthost = \"{receiver}\"\ntls = \"never\"\n"

@@ -1,9 +1,10 @@
 //! Whether a tenant may send as it says, and the signatures that show it. Asked after a message is built, since what counts
 //! is what its readers will see.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::future::try_join_all;
 use posthaste_auth::align::signs_for;
 use posthaste_mail::message::speaks_for;
 use posthaste_mail::{Domain, ReversePath, Tenant};
@@ -15,6 +16,9 @@ use crate::identity::{Claim, Proved, signed};
 use crate::meter::Happened;
 use crate::row::{Realm, Row, Told};
 use crate::stores::{Acceptance, StoreError, Stores};
+
+/// The envelope's sender, among the fields that are looked at.
+const RETURN_PATH: &str = "return_path";
 
 /// How a message's author stands.
 struct Standing {
@@ -32,17 +36,27 @@ pub(super) async fn all(
     built: Vec<Result<Acceptance, Refusal>>,
 ) -> Vec<Result<Acceptance, Refusal>> {
     let policy = ambient.policy.get();
-    let asked = built.into_iter().map(|one| async {
-        let one = one?;
-        let claim = authorise(ambient, stores, &policy, tenant, &one).await?;
-        Ok((one, claim))
-    });
-    let allowed: Vec<Result<(Acceptance, Standing), Refusal>> = join_all(asked).await;
+    let named: Vec<Result<(Acceptance, Vec<Named>), Refusal>> = built
+        .into_iter()
+        .map(|one| one.and_then(|one| Ok((named(&one)?, one))).map(|(n, one)| (one, n)))
+        .collect();
+    // A batch speaks for few domains: each is asked for once.
+    let domains: BTreeSet<Domain> =
+        named.iter().flatten().flat_map(|(_, named)| named).map(|(_, domain)| domain.clone()).collect();
+    let count = named.len();
+    let Some(claims) = claims(ambient, stores, tenant, domains).await else {
+        return named.into_iter().map(|one| one.and(Err(Refusal::Unavailable))).collect();
+    };
+    let allowed: Vec<Result<(Acceptance, Standing), Refusal>> = named
+        .into_iter()
+        .map(|one| one.and_then(|(one, named)| Ok((authorise(&policy, &claims, &one, &named)?, one))))
+        .map(|one| one.map(|(standing, one)| (one, standing)))
+        .collect();
     let signs = |one: &Result<(Acceptance, Standing), Refusal>| {
         let own = one.as_ref().ok().and_then(|(_, standing)| standing.own.as_ref());
         own.is_some_and(|own| !own.signers.is_empty())
     };
-    let (count, any) = (allowed.len(), allowed.iter().any(signs));
+    let any = allowed.iter().any(signs);
     let sign_all = move || allowed.into_iter().map(|one| one.and_then(sign)).collect::<Vec<_>>();
     if !any {
         return sign_all();
@@ -50,6 +64,41 @@ pub(super) async fn all(
     // An RSA signature is a millisecond of work, and a batch has hundreds.
     let done = tokio::task::spawn_blocking(sign_all).await;
     done.unwrap_or_else(|_| vec![Err(Refusal::Unavailable); count])
+}
+
+/// A domain that a message speaks for, and where.
+type Named = (&'static str, Domain);
+
+/// Every domain that a message speaks for.
+fn named(one: &Acceptance) -> Result<Vec<Named>, Refusal> {
+    let mut named = speaks_for(&one.message)
+        .ok_or_else(|| FieldError::new("from", "names more domains than any author has"))?;
+    if let ReversePath::Address(address) = &one.row.facts.reverse_path {
+        named.push((RETURN_PATH, address.domain().clone()));
+    }
+    Ok(named)
+}
+
+/// What stands behind each domain; none while that cannot be known.
+async fn claims(
+    ambient: &Ambient,
+    stores: &Stores,
+    tenant: &Tenant,
+    domains: BTreeSet<Domain>,
+) -> Option<BTreeMap<Domain, Claim>> {
+    let now = ambient.now();
+    let asked = domains.into_iter().map(|domain| async {
+        let claim = stores.signers.claim(stores, tenant, &domain, now).await?;
+        Ok::<_, StoreError>((domain, claim))
+    });
+    match try_join_all(asked).await {
+        Ok(claims) => Some(claims.into_iter().collect()),
+        Err(error) => {
+            tracing::error!(%error, "submissions were not accepted: sender domains could not be looked up");
+            ambient.note(Happened::StoreFailed);
+            None
+        }
+    }
 }
 
 fn sign((one, Standing { own: proved, notices }): (Acceptance, Standing)) -> Result<Acceptance, Refusal> {
@@ -66,32 +115,25 @@ fn sign((one, Standing { own: proved, notices }): (Acceptance, Standing)) -> Res
     Ok(Acceptance { message, row, ..one })
 }
 
-/// What stands behind a message's From; refused where it speaks for somebody else, or for nobody and the policy minds.
-async fn authorise(
-    ambient: &Ambient,
-    stores: &Stores,
+/// How a message's author stands; refused where it speaks for somebody else, or for nobody and the policy minds.
+fn authorise(
     policy: &Policy,
-    tenant: &Tenant,
+    claims: &BTreeMap<Domain, Claim>,
     one: &Acceptance,
+    named: &[Named],
 ) -> Result<Standing, Refusal> {
-    let named = speaks_for(&one.message)
-        .ok_or_else(|| FieldError::new("from", "names more domains than any author has"))?;
-    let envelope = match &one.row.facts.reverse_path {
-        ReversePath::Address(address) => Some(("return_path", address.domain().clone())),
-        ReversePath::Null => None,
-    };
     let (mut own, mut notices) = (None, Told::Unwanted);
-    for (field, domain) in named.into_iter().chain(envelope) {
-        let claim = claim(ambient, stores, tenant, &domain).await?;
+    for (field, domain) in named {
+        let Some(claim) = claims.get(domain) else { return Err(Refusal::Unavailable) };
         if claim.taken.is_some() {
             return Err(Refusal::Forbidden(format!("{field}: {domain} is another tenant's")));
         }
-        if field == "return_path" {
+        if *field == RETURN_PATH {
             // Only to whom this tenant answers for: a notice to anybody else is unwanted mail of ours.
             notices = claim.own.as_ref().map_or(Told::Unwanted, |own| own.notices);
         }
-        if field == "From" && one.row.facts.sender.as_ref() == Some(&domain) {
-            own = claim.own;
+        if one.row.facts.sender.as_ref() == Some(domain) {
+            own.clone_from(&claim.own);
         }
     }
     let Some(from) = &one.row.facts.sender else { return Ok(Standing { own, notices }) };
@@ -130,17 +172,4 @@ fn aligned(from: &Domain, own: Option<&Proved>) -> Result<(), Refusal> {
     };
     let detail = format!("DMARC could not pass: {detail}");
     Err(FieldError::new("from", detail).into())
-}
-
-async fn claim(
-    ambient: &Ambient,
-    stores: &Stores,
-    tenant: &Tenant,
-    domain: &Domain,
-) -> Result<Claim, Refusal> {
-    stores.signers.claim(stores, tenant, domain, ambient.now()).await.map_err(|error: StoreError| {
-        tracing::error!(%error, "submissions were not accepted: sender domains could not be looked up");
-        ambient.note(Happened::StoreFailed);
-        Refusal::Unavailable
-    })
 }

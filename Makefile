@@ -30,7 +30,7 @@ test-rust: ## Tests of the crates
 	else $(CARGO) test --workspace --no-fail-fast; fi
 
 test-e2e: install-test-deps ## Tests of `posthaste dev` from outside (ARGS="-k tls" picks some)
-	@$(CARGO) build --quiet --workspace
+	@$(CARGO) build --quiet --workspace --bins --example spf
 	@POSTHASTE="$(TARGET)/debug/posthaste" $(VENV)/bin/python -m pytest tests/e2e -n $(E2E_WORKERS) $(ARGS)
 
 # The programs are those that the other tests have built; optimising them is left to real deployments.

@@ -10,6 +10,7 @@ use crate::align::{self, Mode, Policy};
 use crate::dns::{Answer, CheckSpf, Dns, Spf};
 use crate::key::PublicKey;
 use crate::record::{Wanted, dkim_name, dkim_value, spf};
+use crate::spf::{self as syntax, is_record};
 
 /// Look-ups that a record may cause (RFC 7208 4.6.4); receivers give up past it.
 const SPF_LOOKUPS_MAX: usize = 10;
@@ -176,7 +177,7 @@ async fn spf_of(dns: &dyn Dns, check: &dyn CheckSpf, subject: &Subject<'_>, find
                 None,
             );
         }
-        answer => answer.found().iter().filter(|text| is_spf(text)).cloned().collect::<Vec<_>>(),
+        answer => answer.found().iter().filter(|text| is_record(text)).cloned().collect::<Vec<_>>(),
     };
     match records.as_slice() {
         [] => findings.add(Check::Spf, Severity::Error, format!("{envelope} has no SPF record"), mend()),
@@ -193,11 +194,6 @@ async fn spf_of(dns: &dyn Dns, check: &dyn CheckSpf, subject: &Subject<'_>, find
     }
 }
 
-fn is_spf(text: &str) -> bool {
-    let mut words = text.split_ascii_whitespace();
-    words.next().is_some_and(|version| version.eq_ignore_ascii_case("v=spf1"))
-}
-
 async fn one_spf(
     dns: &dyn Dns,
     check: &dyn CheckSpf,
@@ -205,6 +201,10 @@ async fn one_spf(
     (envelope, record): (&str, &str),
     findings: &mut Findings,
 ) {
+    if let Err(wrong) = syntax::check(record) {
+        let seen = format!("{envelope} has {wrong}: receivers take the record for none (RFC 7208 4.6)");
+        findings.add(Check::Spf, Severity::Error, seen, Some(format!("mend the term: {record}")));
+    }
     let lookups = lookups_of(dns, record).await;
     if lookups > SPF_LOOKUPS_MAX {
         findings.add(
@@ -275,7 +275,7 @@ async fn lookups_of(dns: &dyn Dns, record: &str) -> usize {
             count += 1;
             // What a macro comes to depends on the message.
             if matches!(name, "include" | "redirect") && !target.contains('%') {
-                open.extend(dns.txt(target).await.found().iter().filter(|text| is_spf(text)).cloned());
+                open.extend(dns.txt(target).await.found().iter().filter(|text| is_record(text)).cloned());
             }
         }
     }

@@ -11,6 +11,7 @@ pub mod key;
 pub mod record;
 pub mod resolver;
 pub mod sign;
+pub mod spf;
 
 pub use dns::{Answer, Dns};
 pub use key::{Algorithm, KeyError, PrivateKey, PublicKey};

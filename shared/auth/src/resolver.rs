@@ -11,6 +11,7 @@ use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{MessageAuthenticator, SpfResult};
 
 use crate::dns::{Answer, CheckSpf, Dns, Spf};
+use crate::spf;
 
 /// Answers of one kind that are looked at: more are nobody's.
 const ANSWERS_MAX: usize = 64;
@@ -114,9 +115,31 @@ impl Dns for Asked {
 #[async_trait]
 impl CheckSpf for Asked {
     async fn spf(&self, ip: IpAddr, domain: &str, helo: &str) -> Spf {
-        let sender = format!("postmaster@{domain}");
+        self.sender(ip, &format!("postmaster@{domain}"), helo).await
+    }
+}
+
+impl Asked {
+    /// What SPF makes of a sender; of the null path by the name in EHLO (RFC 7208 2.4). The evaluation takes records
+    /// that say what none may: the record of the domain itself is held to the letter before.
+    pub async fn sender(&self, ip: IpAddr, sender: &str, helo: &str) -> Spf {
+        let domain = sender.rsplit_once('@').map_or(helo, |(_, domain)| domain);
+        if !spf::is_name(domain) {
+            return Spf::None;
+        }
+        if let Answer::Found(texts) = self.txt(domain).await {
+            let records: Vec<&String> = texts.iter().filter(|text| spf::is_record(text)).collect();
+            if records.len() > 1 || records.iter().any(|record| spf::check(record).is_err()) {
+                return Spf::PermError;
+            }
+        }
+        let ip = ip.to_canonical();
         let by = MessageAuthenticator(self.0.clone());
-        match by.verify_spf(SpfParameters::verify_mail_from(ip, helo, helo, &sender)).await.result() {
+        let asked = match sender.is_empty() {
+            true => SpfParameters::verify_ehlo(ip, helo, helo),
+            false => SpfParameters::verify_mail_from(ip, helo, helo, sender),
+        };
+        match by.verify_spf(asked).await.result() {
             SpfResult::Pass => Spf::Pass,
             SpfResult::Fail => Spf::Fail,
             SpfResult::SoftFail => Spf::SoftFail,

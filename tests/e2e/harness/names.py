@@ -98,6 +98,13 @@ class Names:
         octets = text.encode()
         return self.add(name, TXT([octets[at:at + 255] for at in range(0, len(octets), 255)] or [b""]))
 
+    def strings(self, name, strings):
+        """A text of these strings, as they are."""
+        return self.add(name, TXT([string.encode("utf-8", "surrogateescape") for string in strings]))
+
+    def pointer(self, name, target):
+        return self.add(name, PTR(target))
+
     def ptr(self, ip, name):
         return self.add(ipaddress.ip_address(ip).reverse_pointer, PTR(name))
 

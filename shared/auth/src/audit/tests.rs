@@ -105,9 +105,12 @@ async fn a_domain_in_order_has_nothing_to_mend() {
     assert!(Check::ALL.iter().all(|check| audit.of(*check).is_some()), "{audit:?}");
 }
 
+/// What is taken away, what is put in, what SPF comes to; then which check says so, how loudly, and a part of the mend.
+type Case = (&'static str, &'static [&'static str], Spf, Check, Severity, &'static str);
+
 #[tokio::test]
 async fn what_is_wrong_is_told_with_the_record_that_mends_it() {
-    let cases: &[(&str, &[&str], Spf, Check, Severity, &str)] = &[
+    let cases: &[Case] = &[
         (
             "bounces.acme.example TXT",
             &[],
@@ -123,6 +126,14 @@ async fn what_is_wrong_is_told_with_the_record_that_mends_it() {
             Check::Spf,
             Severity::Error,
             "leave one",
+        ),
+        (
+            "bounces.acme.example TXT",
+            &["bounces.acme.example TXT v=spf1 ip4:192.0.2.1:25 -all"],
+            Spf::PermError,
+            Check::Spf,
+            Severity::Error,
+            "mend the term",
         ),
         ("", &[], Spf::Fail, Check::Spf, Severity::Error, "ip4:192.0.2.1"),
         (

@@ -46,7 +46,7 @@ impl World {
             let ask = SeatAsk {
                 who: vec![line.who.clone()],
                 max,
-                opening_us: 0,
+                opening_us: None,
                 urgency: Urgency::Usual,
                 now: clock,
             };
@@ -127,7 +127,7 @@ impl World {
         let ask = SeatAsk {
             who: vec![name.clone()],
             max: allowed.connections,
-            opening_us: interval_us(site.limits.connection_rate.value.a_second()),
+            opening_us: Some(interval_us(site.limits.connection_rate.value.a_second())),
             urgency: if lane == Lane::Transactional { Urgency::Urgent } else { Urgency::Usual },
             now: clock,
         };

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 import socketserver
 import threading
+import time
 
 from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RR, TXT, A, DNSRecord
 
@@ -19,6 +20,7 @@ class Names:
         self.texts = {}  # TXT records whole, by name
         self.failing = {}  # (name, type or None) -> [code or None for silence, times left or None for ever]
         self.queries = []
+        self.latency_s = 0  # of each answer
         self._lock = threading.Lock()
         names = self
 
@@ -31,7 +33,10 @@ class Names:
                     if len(packed) > 1232:
                         reply.rr, reply.header.tc = [], 1
                         packed = reply.pack()
-                    sock.sendto(packed, self.client_address)
+                    if names.latency_s:
+                        threading.Timer(names.latency_s, sock.sendto, (packed, self.client_address)).start()
+                    else:
+                        sock.sendto(packed, self.client_address)
 
         class OverTcp(socketserver.StreamRequestHandler):
             timeout = 10
@@ -42,6 +47,7 @@ class Names:
                     if reply is None:
                         return
                     packed = reply.pack()
+                    time.sleep(names.latency_s)
                     self.wfile.write(len(packed).to_bytes(2, "big") + packed)
 
         class Tcp(socketserver.ThreadingTCPServer):

@@ -103,7 +103,7 @@ pub async fn connections_are_counted_across_holders(subject: &Subject) {
     let ask = |who: &str, now: Micros| SeatAsk {
         who: vec![who.to_owned()],
         max: MAX,
-        opening_us: 1,
+        opening_us: Some(1),
         urgency: Urgency::Usual,
         now,
     };
@@ -150,22 +150,23 @@ pub async fn connections_are_counted_across_holders(subject: &Subject) {
 /// A connection more than there may be by now is given up when it is renewed; new ones are opened one by one.
 pub async fn connections_are_opened_and_given_up_as_told(subject: &Subject) {
     let (pacer, key) = (&subject.stores.pacer, key("fewer.example"));
-    let ask = |who: &str, max: u32, opening_us: i64, now: i64| SeatAsk {
+    let ask = |who: &str, max: u32, opening_us: Option<i64>, now: i64| SeatAsk {
         who: vec![who.to_owned()],
         max,
         opening_us,
         urgency: Urgency::Urgent,
         now: start().plus(now),
     };
-    assert!(matches!(sit(pacer, &key, ask("a", 2, 500_000, 0)).await, Seat::Taken(_)));
-    let soon = sit(pacer, &key, ask("b", 2, 500_000, 400_000)).await;
+    assert!(matches!(sit(pacer, &key, ask("a", 2, Some(500_000), 0)).await, Seat::Taken(_)));
+    let soon = sit(pacer, &key, ask("b", 2, Some(500_000), 400_000)).await;
     assert_eq!(soon, Seat::TooSoon(start().plus(500_000)));
-    assert!(matches!(sit(pacer, &key, ask("b", 2, 500_000, 600_000)).await, Seat::Taken(_)));
-    assert_eq!(sit(pacer, &key, ask("b", 1, 0, 700_000)).await, Seat::Leave);
-    let full = sit(pacer, &key, ask("c", 2, 500_000, 3_000_000)).await;
+    assert!(matches!(sit(pacer, &key, ask("b", 2, Some(500_000), 600_000)).await, Seat::Taken(_)));
+    assert_eq!(sit(pacer, &key, ask("b", 1, None, 700_000)).await, Seat::Leave);
+    let full = sit(pacer, &key, ask("c", 2, Some(500_000), 3_000_000)).await;
     assert!(matches!(full, Seat::Full(_)), "{full:?}");
     // Several at once are given all or none.
-    let several = SeatAsk { who: vec!["d".to_owned(), "e".to_owned()], ..ask("d", 3, 500_000, 3_000_000) };
+    let several =
+        SeatAsk { who: vec!["d".to_owned(), "e".to_owned()], ..ask("d", 3, Some(500_000), 3_000_000) };
     assert!(matches!(again(|| pacer.sit(&key, &several)).await, Seat::Full(_)));
     let fit = SeatAsk { max: 4, ..several.clone() };
     assert!(matches!(again(|| pacer.sit(&key, &fit)).await, Seat::Taken(_)));

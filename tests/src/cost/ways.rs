@@ -129,6 +129,8 @@ impl Deployment {
         let deadline = self.ambient.now().plus(INVOCATION);
         let ended = join_all(received.iter().map(|one| deliver_one(deliverer, one, deadline))).await;
         let receipts: Vec<String> = ended.into_iter().collect::<Result<_, _>>()?;
+        // As the function does: it may be frozen from here on, and holds no connection meanwhile.
+        deliverer.hang_up().await;
         let messages = receipts.len() as u64;
         done.deliver.add(&function.end(messages));
         poller.aws.acknowledge(queue, &receipts).await?;
@@ -187,7 +189,6 @@ pub fn policy(receiver: SocketAddr) -> Result<Policy, Failed> {
     let text = format!(
         "[mta]\nhostname = \"mta.example.com\"\n\n[tls]\nmode = \"never\"\n\n\
          [auth]\nrequire_identity = false\nrequire_alignment = false\n\n\
-         [smtp]\nidle_timeout = \"50ms\"\n\n\
          [[shaping]]\nmatch = \"default\"\nrate = \"unlimited\"\nconnections = 10\n\n\
          [[route]]\nmatch = \"default\"\nsmarthost = \"{receiver}\"\ntls = \"never\"\n"
     );

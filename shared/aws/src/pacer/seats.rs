@@ -37,8 +37,7 @@ fn named(update: Update, who: &[String]) -> Update {
 
 impl Aws {
     pub(super) async fn take_seat(&self, key: &PaceKey, wish: &SeatAsk) -> Result<Seat, StoreError> {
-        // Who opens nothing keeps what it has.
-        if wish.opening_us == 0
+        if wish.opening_us.is_none()
             && let Some(seat) = self.keep_seat(key, wish).await?
         {
             return Ok(seat);
@@ -104,7 +103,8 @@ impl Aws {
         known: Option<&Seats>,
         there: &Item,
     ) -> Result<Result<(), Option<Item>>, StoreError> {
-        let opening_us = wish.opening_us.saturating_mul(i64::try_from(wish.who.len()).unwrap_or(1));
+        let each_us = wish.opening_us.unwrap_or_default();
+        let opening_us = each_us.saturating_mul(i64::try_from(wish.who.len()).unwrap_or(1));
         let may_open = "(attribute_not_exists(#o) OR #o <= :now)";
         let update = if known.is_some() && !there.contains_key(schema::LEASES) {
             let map: HashMap<String, AttributeValue> =

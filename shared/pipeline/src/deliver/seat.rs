@@ -97,7 +97,7 @@ impl Inner {
         let ask = SeatAsk {
             who: vec![who.clone()],
             max,
-            opening_us: interval_us(limits.connection_rate.value.a_second()),
+            opening_us: Some(interval_us(limits.connection_rate.value.a_second())),
             urgency,
             now: Micros::at(now),
         };
@@ -179,7 +179,7 @@ impl Inner {
                 answer => return Ok(answer),
             }
         }
-        Ok(Seat::TooSoon(ask.now.plus(ask.opening_us)))
+        Ok(Seat::TooSoon(ask.now.plus(ask.opening_us.unwrap_or_default())))
     }
 
     /// Gives a connection's lease back, together with others that are closed in the same moment.
@@ -216,7 +216,7 @@ async fn renew(held: Weak<SeatHeld>, ambient: Ambient, pacer: Arc<dyn Pacer>) {
         let ask = SeatAsk {
             who: vec![seat.who.clone()],
             max: seat.max.load(Ordering::Relaxed),
-            opening_us: 0,
+            opening_us: None,
             urgency: Urgency::Usual,
             now: Micros::at(ambient.now()),
         };

@@ -30,8 +30,8 @@ pub struct SeatAsk {
     pub who: Vec<String>,
     /// Connections at once.
     pub max: u32,
-    /// Microseconds from one new connection to the next; 0 without limit. Not looked at by who renews.
-    pub opening_us: i64,
+    /// Microseconds from one new connection to the next, 0 without limit; none: what is held is renewed.
+    pub opening_us: Option<i64>,
     /// Who takes no for an answer only for a moment: others are asked to make room.
     pub urgency: Urgency,
     /// Now.
@@ -89,10 +89,11 @@ impl Seats {
         if self.0.len() + new > max {
             return Seat::Full(self.0.values().min().copied().unwrap_or(until));
         }
-        if let Some(next) = opened.filter(|next| *next > ask.now && ask.opening_us > 0) {
+        let opening_us = ask.opening_us.unwrap_or_default();
+        if let Some(next) = opened.filter(|next| *next > ask.now && opening_us > 0) {
             return Seat::TooSoon(next);
         }
-        *opened = Some(ask.now.plus(ask.opening_us.saturating_mul(i64::try_from(new).unwrap_or(1))));
+        *opened = Some(ask.now.plus(opening_us.saturating_mul(i64::try_from(new).unwrap_or(1))));
         self.0.extend(ask.who.iter().map(|who| (who.clone(), until)));
         Seat::Taken(until)
     }

@@ -222,7 +222,7 @@ proptest! {
                 // It dies, and is another one when it comes back: the lease has no holder.
                 1 => relies[who] = None,
                 _ => {
-                    let ask = SeatAsk { who: vec![name], max, opening_us: 0, urgency: Urgency::Usual, now: Micros(own) };
+                    let ask = SeatAsk { who: vec![name], max, opening_us: Some(0), urgency: Urgency::Usual, now: Micros(own) };
                     match book.sit(&ask) {
                         Seat::Taken(until) => relies[who] = Some(until.0),
                         Seat::Full(_) | Seat::TooSoon(_) | Seat::Leave => relies[who] = None,
@@ -233,7 +233,7 @@ proptest! {
             prop_assert!(live <= max as usize, "{live} of {max} at {now}");
         }
         let lapsed = now + 2 * i64::try_from(LEASE.as_micros()).unwrap();
-        let ask = SeatAsk { who: vec!["late".to_owned()], max, opening_us: 0, urgency: Urgency::Usual, now: Micros(lapsed) };
+        let ask = SeatAsk { who: vec!["late".to_owned()], max, opening_us: Some(0), urgency: Urgency::Usual, now: Micros(lapsed) };
         prop_assert!(matches!(book.sit(&ask), Seat::Taken(_)));
     }
 

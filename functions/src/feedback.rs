@@ -109,6 +109,9 @@ impl Function {
             Ok(Taken::Kept { id, why }) => {
                 tracing::info!(%place, report = id, why, "a report changed nothing")
             }
+            Ok(Taken::Reported { domain, id }) => {
+                tracing::info!(%place, %domain, report = id, "a receiver has reported")
+            }
             Ok(Taken::Bounced { message_id, .. }) => {
                 tracing::info!(%place, %message_id, "a delivery has bounced late")
             }

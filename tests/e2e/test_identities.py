@@ -1,12 +1,14 @@
 """Mail of a proved domain is signed, verifies with others' code, and nobody else may send as it."""
 
+import gzip
 import json
 import time
+from email.message import EmailMessage
 
 import dkim
 
 from harness.program import run
-from harness.wait import until
+from harness.wait import steady, until
 from test_postfix import postfix  # noqa: F401 (a fixture)
 
 
@@ -118,6 +120,97 @@ def test_commands_register_verify_and_audit(world, tmp_path):
     imported = call("identity", "add", "other.example", "--key", f"k1={tmp_path / 'k1.pem'}", "--json")
     assert json.loads(imported.stdout)["keys"][0]["selector"] == "k1", imported.stderr
     assert "PRIVATE" not in imported.stdout + server.log.read_text()
+
+
+def test_a_change_for_the_worse_is_told_and_an_outage_of_dns_is_not(world):
+    server = world.server(more='[auth]\naudit_every = "1s"\n')
+    api, names = server.api, world.names
+    prove(world, api, "acme.example")
+    names.txt("acme.example", "v=spf1 -all").txt("_dmarc.acme.example", "v=DMARC1; p=reject; rua=mailto:dmarc@acme.example")
+    checks = lambda: api.get("/v1/identities/acme.example").expect(200).json.get("watched", {}).get("checks", {})
+    drifts = lambda: [event for event in api.get("/v1/events", after=0).expect(200).json["events"] if event["type"] == "auth.drifted"]
+    until(lambda: checks().get("dmarc") == "ok" and checks().get("dkim") == "ok", "both are fine")
+    # Nobody answers for a while: that is no news of the domain.
+    silent = [f"{name}acme.example" for name in ("_dmarc.", "")]
+    for name in silent:
+        names.fail(name, None)
+    since = api.get("/v1/identities/acme.example").json["watched"]["at"]
+    looked = lambda: api.get("/v1/identities/acme.example").json["watched"]
+    until(lambda: any(f["check"] == "dmarc" and f["severity"] == "unknown" for f in looked()["findings"]) and looked()["at"] > since,
+          "it was looked at in vain", 60)
+    assert checks()["dmarc"] == "ok" and drifts() == []
+    names.failing.clear()
+    # Somebody takes the record away.
+    names.records.pop("_dmarc.acme.example")
+    [drift] = until(drifts, "it is told", 30)
+    change = drift["domain"]
+    assert (change["domain"], change["check"], change["was"], change["now"]) == ("acme.example", "dmarc", "ok", "error"), drift
+    assert "v=DMARC1" in change["mend"] and drift["tenant"] == "default" and "message_id" not in drift and "recipient" not in drift
+    until(lambda: checks()["dmarc"] == "error", "it stands so")
+    steady(lambda: len(drifts()) == 1, "once", 3)
+    shown = run("identity", "show", "acme.example", "--api", api.url)
+    assert "dmarc        error" in shown.stdout, shown.stdout
+
+
+def test_keys_are_rotated_by_the_clock(world):
+    host = world.receiver("mx1.example.net", "example.net")
+    api = world.server(more='[auth]\naudit_every = "1s"\nrotate_after = "2s"\n').api
+    first = prove(world, api, "acme.example")["keys"][0]["selector"]
+    keys = lambda: api.get("/v1/identities/acme.example").json["keys"]
+    until(lambda: [key["state"] for key in keys()] == ["active", "pending"], "the next key is made")
+    told = lambda: [e["domain"] for e in api.get("/v1/events", after=0).json["events"] if e["type"] == "auth.drifted"]
+    [asked] = until(told, "its owner is asked to publish it")
+    assert (asked["check"], asked["now"]) == ("dkim", "warning") and keys()[1]["selector"] in asked["mend"], asked
+    api.follow(api.send("ann@example.net"), "delivered")
+    assert f"s={first};".encode() in host.taken[-1].data
+    world.names.txt(keys()[1]["name"], keys()[1]["value"])
+    until(lambda: keys()[1]["state"] == "active" and keys()[0]["state"] == "retiring", "it is used")
+
+
+AGGREGATE = """<?xml version="1.0"?><feedback><report_metadata><org_name>mx.example</org_name><email>d@mx.example</email>
+<report_id>{id}</report_id><date_range><begin>{begin}</begin><end>{end}</end></date_range></report_metadata><policy_published>
+<domain>{domain}</domain><p>none</p></policy_published>{rows}</feedback>"""
+
+
+def aggregate(id, domain, rows, pack=gzip.compress):
+    """A DMARC aggregate as it comes by mail; each row `(address, messages, dkim, spf)`."""
+    begin = int(time.time()) // 86_400 * 86_400 - 86_400
+    records = "".join(
+        f"<record><row><source_ip>{ip}</source_ip><count>{count}</count><policy_evaluated><disposition>none</disposition>"
+        f"<dkim>{dkim}</dkim><spf>{spf}</spf></policy_evaluated></row><identifiers><header_from>{domain}</header_from>"
+        "</identifiers><auth_results/></record>" for ip, count, dkim, spf in rows)
+    xml = AGGREGATE.format(id=id, begin=begin, end=begin + 86_399, domain=domain, rows=records).encode()
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "d@mx.example", "dmarc@acme.example", f"Report Domain: {domain} Submitter: mx.example"
+    mail.add_attachment(pack(xml), "application", "gzip", filename=f"mx.example!{domain}!{begin}!{begin + 86_399}.xml.gz")
+    return mail.as_bytes()
+
+
+def test_what_receivers_report_is_summed_up(world, tmp_path):
+    server = world.server(more='[[egress]]\nname = "default"\npublic_ip = ["192.0.2.25"]\n')
+    api = server.api
+    prove(world, api, "acme.example")
+    take = lambda raw: api.call("POST", "/v1/feedback", raw, {"Content-Type": "message/rfc822"}).expect(200).json
+    rows = [("192.0.2.25", 90, "pass", "fail"), ("192.0.2.25", 10, "fail", "fail"), ("203.0.113.9", 7, "fail", "fail")]
+    first = take(aggregate("r1", "acme.example", rows))
+    assert first["outcome"] == "reported" and first["domain"] == "acme.example", first
+    assert take(aggregate("r1", "acme.example", rows)) == first
+    take(aggregate("r2", "news.acme.example", [("192.0.2.25", 5, "pass", "pass")]))
+    reports = api.get("/v1/identities/acme.example/reports").expect(200).json
+    assert reports["reports"] == 2 and [(d["messages"], d["passed"]) for d in reports["days"]] == [(112, 95)], reports
+    assert [(s["ip"], s["messages"], s["passed"], s["ours"]) for s in reports["sources"]] == \
+        [("192.0.2.25", 105, 95, True), ("203.0.113.9", 7, 0, False)]
+    shown = run("identity", "reports", "acme.example", "--api", api.url)
+    assert shown.returncode == 0 and "203.0.113.9" in shown.stdout and "not ours" in shown.stdout, shown.stdout
+    # Of nobody's domain, and what unpacks to more than any report has.
+    foreign = take(aggregate("r3", "other.example", rows))
+    assert foreign["outcome"] == "kept" and "nobody here has proved" in foreign["why"], foreign
+    bomb = take(aggregate("r4", "acme.example", [], pack=lambda _xml: gzip.compress(b" " * (256 << 20))))
+    assert bomb["outcome"] == "kept" and "larger than" in bomb["why"], bomb
+    file = tmp_path / "report.eml"
+    file.write_bytes(aggregate("r1", "acme.example", rows))
+    told = json.loads(run("parse-report", str(file)).stdout)
+    assert told["kind"] == "dmarc" and told["summary"]["sources"][0]["messages"] == 100, told
 
 
 def test_two_hundred_domains_are_audited_in_ten_seconds(world, tmp_path):

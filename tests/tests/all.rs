@@ -76,6 +76,7 @@ contract! {
         connections_are_opened_and_given_up_as_told one_standing_follows_another places_in_line_are_handed_out_once
         mailboxes_are_counted_together;
     identities: identities_are_written_under_their_versions a_domain_is_proved_by_one
+        proved_domains_are_looked_at reports_of_a_domain_are_kept_once
         what_is_sealed_opens_for_its_purpose_only;
 }
 

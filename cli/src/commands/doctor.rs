@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anstyle::Style;
 use futures::stream::{self, StreamExt};
-use posthaste_auth::audit::{Audit, Check, Severity, audit, published};
+use posthaste_auth::audit::{Audit, Check, Expected, Severity, audit, published};
 use posthaste_auth::{Algorithm, PublicKey};
 use posthaste_mail::Domain;
 use posthaste_pipeline::identity::{audit_subject, name_servers};
@@ -59,7 +59,7 @@ pub(crate) struct Args {
 /// A domain with what is known of it.
 struct Asked {
     domain: Domain,
-    selectors: Vec<(String, Option<PublicKey>)>,
+    selectors: Vec<(String, Expected)>,
     return_path: Option<Domain>,
 }
 
@@ -98,7 +98,8 @@ async fn asked(args: &Args, api: &Api) -> Result<Vec<Asked>, Failure> {
     }
     let mut asked = Vec::new();
     for domain in &args.domains {
-        let named = args.selectors.iter().map(|selector| (selector.clone(), None)).collect::<Vec<_>>();
+        let named =
+            args.selectors.iter().map(|selector| (selector.clone(), Expected::Any)).collect::<Vec<_>>();
         let known = match named.is_empty() {
             true => registered(api, domain).await?,
             false => None,
@@ -121,15 +122,20 @@ async fn registered(api: &Api, domain: &Domain) -> Result<Option<Asked>, Failure
 }
 
 fn of_identity(identity: &Value) -> Option<Asked> {
+    let keys = || identity["keys"].as_array().into_iter().flatten();
     let key = |key: &Value| {
         let algorithm = if key["algorithm"] == "ed25519" { Algorithm::Ed25519 } else { Algorithm::Rsa };
-        let base64 = published(key["value"].as_str()?)?;
-        Some((key["selector"].as_str()?.to_owned(), Some(PublicKey { algorithm, base64 })))
+        let public = PublicKey { algorithm, base64: published(key["value"].as_str()?)? };
+        let in_use = keys().any(|one| one["state"] == "active" && one["algorithm"] == key["algorithm"]);
+        let expected = match key["state"] == "pending" && in_use {
+            true => Expected::Next(public),
+            false => Expected::Ours(public),
+        };
+        Some((key["selector"].as_str()?.to_owned(), expected))
     };
-    let keys = identity["keys"].as_array().into_iter().flatten();
     Some(Asked {
         domain: Domain::parse(identity["domain"].as_str()?).ok()?,
-        selectors: keys.filter(|key| key["state"] != "retiring").filter_map(key).collect(),
+        selectors: keys().filter(|key| key["state"] != "retiring").filter_map(key).collect(),
         return_path: identity["return_path"].as_str().and_then(|text| Domain::parse(text).ok()),
     })
 }
@@ -138,6 +144,7 @@ fn sign(severity: Severity) -> (&'static str, Style) {
     match severity {
         Severity::Ok => ("✓", style::GOOD),
         Severity::Note => ("·", style::FAINT),
+        Severity::Unknown => ("?", style::WAITING),
         Severity::Warning => ("!", style::WAITING),
         Severity::Error => ("✗", style::BAD),
     }

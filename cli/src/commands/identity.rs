@@ -78,6 +78,17 @@ enum What {
         #[arg(value_parser = domain)]
         domain: Domain,
     },
+    /// What receivers report of it: who sends as the domain, and whether it passes DMARC
+    #[command(after_help = "Example:
+  posthaste identity reports acme.example --days 7")]
+    Reports {
+        /// The domain
+        #[arg(value_parser = domain)]
+        domain: Domain,
+        /// How far back
+        #[arg(long, default_value_t = 30, value_name = "DAYS")]
+        days: u16,
+    },
     /// Make the next keys: publish them, then verify
     #[command(after_help = "Example:
   posthaste identity rotate acme.example")]
@@ -140,6 +151,13 @@ pub(crate) async fn run(args: Args) -> Outcome {
         What::Rotate { domain } => {
             api.ask(Method::POST, &path(&domain, ":rotate"), &[], &[], Body::Empty).await?
         }
+        What::Reports { domain, days } => {
+            let found = api.get(&path(&domain, "/reports"), &[("days", &days.to_string())]).await?;
+            return match form {
+                Form::Json => Ok(print_json(&found)?),
+                Form::People => reports(&domain, &found),
+            };
+        }
         What::Show { domain } => api.get(&path(&domain, ""), &[]).await?,
         What::Remove { domain } => {
             api.ask(Method::DELETE, &path(&domain, ""), &[], &[], Body::Empty).await?;
@@ -174,11 +192,72 @@ fn show(identity: &Value) -> Outcome {
     for key in &missing {
         writeln!(out, "  {}", paint(style::BAD, text(key, "why")))?;
     }
+    if let Some(checks) = identity["watched"]["checks"].as_object() {
+        let at = text(&identity["watched"], "at");
+        writeln!(out, "\n{}", paint(style::FAINT, format!("Looked at {at}:")))?;
+        for (check, severity) in checks {
+            let severity = clean(severity.as_str().unwrap_or(""));
+            let style = if severity == "error" { style::BAD } else { style::FAINT };
+            writeln!(out, "  {:<12} {}", clean(check), paint(style, severity))?;
+        }
+    }
     writeln!(out, "\nRecords to publish:")?;
     for record in identity["records"].as_array().into_iter().flatten() {
         let needed = if record["required"] == json!(true) { "" } else { "  (advice)" };
         writeln!(out, "\n  {}{}", paint(style::FAINT, text(record, "purpose")), paint(style::FAINT, needed))?;
         writeln!(out, "  {}  {}  {}", text(record, "name"), text(record, "type"), text(record, "value"))?;
+    }
+    Ok(())
+}
+
+fn reports(domain: &Domain, found: &Value) -> Outcome {
+    let mut out = anstream::stdout().lock();
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    if number(&found["reports"]) == 0 {
+        writeln!(
+            out,
+            "no receiver has reported on {domain}: `posthaste doctor {domain}` says where reports go"
+        )?;
+        return Ok(());
+    }
+    let left = |title| Column { title, align: Align::Left };
+    let right = |title| Column { title, align: Align::Right };
+    let share = |part: u64, whole: u64| match whole {
+        0 => "-".to_owned(),
+        whole => format!("{:.1} %", 100.0 * part as f64 / whole as f64),
+    };
+    let mut days = Table::new(&[left("day"), right("messages"), right("passed"), right("TLS failed")]);
+    for day in found["days"].as_array().into_iter().flatten() {
+        let (messages, passed) = (number(&day["messages"]), number(&day["passed"]));
+        let (sessions, failed) = (number(&day["sessions"]), number(&day["failed_sessions"]));
+        days.row(vec![
+            (text(day, "day"), style::STRONG),
+            (messages.to_string(), style::FAINT),
+            (share(passed, messages), if passed == messages { style::GOOD } else { style::WAITING }),
+            (share(failed, sessions), if failed == 0 { style::FAINT } else { style::BAD }),
+        ]);
+    }
+    days.print(&mut out)?;
+    writeln!(out)?;
+    let mut sources = Table::new(&[left("source"), right("messages"), right("passed"), left("")]);
+    for source in found["sources"].as_array().into_iter().flatten() {
+        let (messages, passed) = (number(&source["messages"]), number(&source["passed"]));
+        let ours = source["ours"] == json!(true);
+        let style = match (passed == messages, ours) {
+            (true, _) => style::GOOD,
+            (false, true) => style::BAD,
+            (false, false) => style::WAITING,
+        };
+        sources.row(vec![
+            (text(source, "ip"), style::STRONG),
+            (messages.to_string(), style::FAINT),
+            (share(passed, messages), style),
+            (if ours { "ours" } else { "not ours" }.to_owned(), style::FAINT),
+        ]);
+    }
+    sources.print(&mut out)?;
+    for (why, count) in found["tls_failures"].as_object().into_iter().flatten() {
+        writeln!(out, "TLS: {}  {}", clean(why), number(count))?;
     }
     Ok(())
 }
@@ -190,8 +269,7 @@ async fn list(api: &Api, form: Form) -> Outcome {
         return Ok(());
     }
     let column = |title| Column { title, align: Align::Left };
-    let mut table =
-        Table::new(&[column("domain"), column("status"), column("return path"), column("keys in use")]);
+    let mut table = Table::new(&["domain", "status", "publishes", "return path", "keys in use"].map(column));
     for identity in &found {
         let status = text(identity, "status");
         let style = if status == "verified" { style::GOOD } else { style::WAITING };
@@ -200,6 +278,7 @@ async fn list(api: &Api, form: Form) -> Outcome {
         table.row(vec![
             (text(identity, "domain"), style::STRONG),
             (status, style),
+            (text(&identity["watched"], "worst"), style::FAINT),
             (text(identity, "return_path"), style::FAINT),
             (active.collect::<Vec<_>>().join(", "), style::FAINT),
         ]);

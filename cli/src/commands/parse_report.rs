@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use posthaste_feedback::Report;
+
 use crate::failure::{Failure, Outcome, say};
 
 /// Names stdin.
@@ -43,8 +45,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     for path in &files {
         match octets(path) {
             Ok(octets) => {
-                let told =
-                    serde_json::to_string(&posthaste_feedback::read(&octets)).map_err(io::Error::from)?;
+                let told = serde_json::to_string(&told(&octets)).map_err(io::Error::from)?;
                 writeln!(out, "{told}")?;
             }
             Err(error) => {
@@ -55,6 +56,20 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     out.flush()?;
     if is_wrong { Err(Failure::InputTold) } else { Ok(()) }
+}
+
+/// What a report says; of one over a period also what is attached, summed up.
+fn told(octets: &[u8]) -> serde_json::Value {
+    let report = posthaste_feedback::read(octets);
+    let mut told = serde_json::to_value(&report).unwrap_or_default();
+    if matches!(report, Report::Dmarc(_) | Report::TlsRpt(_)) {
+        let attached = posthaste_feedback::attachment(octets).unwrap_or_default();
+        match posthaste_auth::reports::read(&attached) {
+            Ok(summary) => told["summary"] = serde_json::to_value(summary).unwrap_or_default(),
+            Err(why) => told["unreadable"] = why.into(),
+        }
+    }
+    told
 }
 
 fn octets(path: &Path) -> io::Result<Vec<u8>> {

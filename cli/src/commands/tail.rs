@@ -58,6 +58,17 @@ struct Event {
     attempt: Option<Attempt>,
     #[serde(deserialize_with = "moment")]
     next_attempt_at: Option<Timestamp>,
+    domain: Option<DomainChange>,
+}
+
+/// What has become worse about a sender domain.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DomainChange {
+    domain: String,
+    check: String,
+    now: String,
+    seen: String,
 }
 
 /// Runs it.
@@ -118,6 +129,11 @@ fn line(event: &Event) -> String {
     let (sign, colour) = style::of_status(status);
     let at = event.at.map(timeline::at_second).unwrap_or_default();
     let kind = paint(colour, format!("{sign} {:<10}", clean(kind)));
+    if let Some(DomainChange { domain, check, now, seen }) = &event.domain {
+        let kind = paint(style::BAD, format!("! {:<10}", clean(&event.kind)));
+        let what = format!("{}  {}: {}", clean(check), clean(now), clean(seen));
+        return [at, kind, paint(style::STRONG, clean(domain)), what].join("  ");
+    }
     let mut parts = vec![at, kind, paint(style::STRONG, clean(&event.recipient))];
     parts.extend(event.attempt.as_ref().and_then(timeline::answer));
     if let (Some(next), Some(at)) = (event.next_attempt_at, event.at) {
@@ -140,6 +156,13 @@ mod tests {
         assert_eq!(
             anstream::adapter::strip_str(&shown).to_string(),
             "12:00:01Z  … deferred    ann@example.net  451 later  next try in 6m  msg_1"
+        );
+        let event = serde_json::json!({"type": "auth.drifted", "at": "2026-11-23T12:00:01.000Z", "domain": {"domain":
+            "acme.example", "check": "dmarc", "was": "ok", "now": "error", "seen": "acme.example has no policy"}});
+        let shown = line(&Event::deserialize(&event).unwrap());
+        assert_eq!(
+            anstream::adapter::strip_str(&shown).to_string(),
+            "12:00:01Z  ! auth.drifted  acme.example  dmarc  error: acme.example has no policy"
         );
     }
 }

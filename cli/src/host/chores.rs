@@ -6,6 +6,7 @@ use std::time::Duration;
 use posthaste_embedded::Embedded;
 use posthaste_pipeline::ambient::Ambient;
 use posthaste_pipeline::clock::tick;
+use posthaste_pipeline::identity::{name_servers, round};
 use posthaste_pipeline::stores::Stores;
 
 use super::Stop;
@@ -27,6 +28,31 @@ pub(super) async fn clock(ambient: Ambient, stores: Stores, mut stop: Stop) {
         }
         if rest(TICK, &mut stop).await == Rested::Stopped {
             return;
+        }
+    }
+}
+
+/// Looks at what proved domains publish, as often as the policy says.
+pub(super) async fn watch(ambient: Ambient, stores: Stores, mut stop: Stop) {
+    /// Between two looks whether it is time.
+    const LOOK_MAX: Duration = Duration::from_secs(60);
+    while rest(ambient.policy.get().auth.audit_every.min(LOOK_MAX), &mut stop).await == Rested::GoOn {
+        let dns = match name_servers(&ambient.policy.get()) {
+            Ok(dns) => dns,
+            Err(error) => {
+                tracing::warn!(%error, "sender domains cannot be looked at");
+                continue;
+            }
+        };
+        match round(&ambient, &stores, &dns).await {
+            Ok(done) if done.looked_at > 0 => tracing::info!(
+                domains = done.looked_at,
+                wrong = done.wrong,
+                drifted = done.drifted,
+                "sender domains were looked at"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "sender domains could not be looked at"),
         }
     }
 }

@@ -165,6 +165,7 @@ impl Host {
                 }
             }
         }
+        self.tasks.spawn(chores::watch(ambient.clone(), self.store.stores(), stop.clone()));
         self.tasks.spawn(chores::clock(ambient.clone(), self.store.stores(), stop.clone()));
         if let Some(file) = policy_file {
             self.tasks.spawn(policy::watch(file, ambient.policy.clone(), stop.clone()));

@@ -1,14 +1,18 @@
 //! `/v1/identities`: sender domains, the records to publish, and what is wrong with those that are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{StatusCode, Uri};
-use posthaste_auth::audit::audit;
+use posthaste_auth::audit::{Finding, Severity, audit};
+use posthaste_auth::drift::Standing;
 use posthaste_auth::record::{Record, dkim_name, dkim_value};
+use posthaste_auth::reports::Summary;
 use posthaste_mail::{Domain, Timestamp};
 use posthaste_pipeline::access::Scope;
 use posthaste_pipeline::identity::{
-    self, DkimKey, Identity, IdentityError, KeyState, NewKey, Registration, audit_subject, name_servers,
+    self, DkimKey, DomainReport, Identity, IdentityError, KeyState, NewKey, Overview, Registration, Watched,
+    audit_subject, name_servers, overview,
 };
 use posthaste_pipeline::row::Told;
 use posthaste_pipeline::view::{rfc3339, rfc3339_if};
@@ -25,6 +29,12 @@ const BODY_MAX: usize = 64 * 1024;
 const PAGE: usize = 100;
 /// See [`PAGE`].
 const PAGE_MAX: usize = 500;
+/// Days of reports, if nothing else is asked for, and at most: older ones are gone.
+const DAYS: usize = 30;
+/// See [`DAYS`].
+const DAYS_MAX: usize = 90;
+/// Reports summed up at once: those of thirty receivers for a month.
+const REPORTS_MAX: usize = 1_000;
 
 /// What a caller writes.
 #[derive(Debug, Default, Deserialize)]
@@ -89,9 +99,32 @@ struct IdentityView<'a> {
     return_path: Option<&'a Domain>,
     keys: Vec<KeyView<'a>>,
     records: Vec<Record>,
+    /// What the latest look at it came to; of a proved one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watched: Option<WatchedView<'a>>,
     /// Keys that are not there, of an answer to `:verify`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<Missing>,
+}
+
+#[derive(Serialize)]
+struct WatchedView<'a> {
+    #[serde(serialize_with = "rfc3339")]
+    at: Timestamp,
+    worst: Severity,
+    checks: &'a Standing,
+    findings: &'a [Finding],
+}
+
+impl<'a> WatchedView<'a> {
+    fn of(watched: &'a Watched) -> Self {
+        Self {
+            at: watched.at,
+            worst: watched.worst(),
+            checks: &watched.standing,
+            findings: &watched.findings,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -102,7 +135,12 @@ struct Missing {
 
 impl<'a> IdentityView<'a> {
     fn of(policy: &Policy, identity: &'a Identity) -> Self {
+        Self::with(policy, identity, None)
+    }
+
+    fn with(policy: &Policy, identity: &'a Identity, watched: Option<&'a Watched>) -> Self {
         Self {
+            watched: watched.map(WatchedView::of),
             domain: &identity.domain,
             status: if identity.verified_at.is_some() { "verified" } else { "pending" },
             created_at: identity.created_at,
@@ -187,7 +225,11 @@ pub(crate) async fn list(ask: Ask) -> Answer {
     let found = ask.app.stores.identities.list(tenant, after.transpose()?.as_ref(), limit).await?;
     let policy = ask.app.ambient.policy.get();
     let next = found.last().filter(|_| found.len() == limit).map(|last| &last.domain);
-    let identities = found.iter().map(|identity| IdentityView::of(&policy, identity)).collect();
+    let domains: Vec<Domain> = found.iter().map(|identity| identity.domain.clone()).collect();
+    let watched = ask.app.stores.watches.watched(tenant, &domains).await?;
+    let identities = found.iter().zip(&watched);
+    let identities =
+        identities.map(|(one, watched)| IdentityView::with(&policy, one, watched.as_ref())).collect();
     json(StatusCode::OK, &Listed { identities, next })
 }
 
@@ -201,7 +243,9 @@ async fn find(ask: &Ask, suffix: &str) -> Result<Identity, Problem> {
 /// `GET /v1/identities/{domain}`
 pub(crate) async fn show(ask: Ask) -> Answer {
     let identity = find(&ask, "").await?;
-    json(StatusCode::OK, &IdentityView::of(&ask.app.ambient.policy.get(), &identity))
+    let domain = std::slice::from_ref(&identity.domain);
+    let watched = ask.app.stores.watches.watched(&identity.tenant, domain).await?.pop().flatten();
+    json(StatusCode::OK, &IdentityView::with(&ask.app.ambient.policy.get(), &identity, watched.as_ref()))
 }
 
 /// `DELETE /v1/identities/{domain}`
@@ -244,6 +288,49 @@ pub(crate) async fn audited(ask: Ask) -> Answer {
     let mut egress = Vec::new();
     let subject = audit_subject(&policy, &identity.domain, Some(&identity), &mut egress);
     json(StatusCode::OK, &audit(&dns, &dns, &subject).await)
+}
+
+#[derive(Serialize)]
+struct ReportsView {
+    #[serde(flatten)]
+    overview: Overview,
+    latest: Vec<ReportView>,
+}
+
+#[derive(Serialize)]
+struct ReportView {
+    id: String,
+    #[serde(serialize_with = "rfc3339")]
+    at: Timestamp,
+    submitter: String,
+    domain: Domain,
+    #[serde(serialize_with = "rfc3339")]
+    begin: Timestamp,
+    #[serde(serialize_with = "rfc3339")]
+    end: Timestamp,
+}
+
+impl ReportView {
+    fn of(report: &DomainReport) -> Self {
+        let DomainReport { id, at, summary, .. } = report;
+        let Summary { submitter, domain, begin, end, .. } = summary.clone();
+        Self { id: id.clone(), at: *at, submitter, domain, begin, end }
+    }
+}
+
+/// `GET /v1/identities/{domain}/reports`: what receivers report of it, summed up.
+pub(crate) async fn reports(ask: Ask) -> Answer {
+    let query = ask.query()?.only(&["days"])?;
+    let days = query.number("days", 1, DAYS_MAX)?.unwrap_or(DAYS);
+    let identity = find(&ask, "/reports").await?;
+    let since = ask.app.ambient.now().minus(Duration::from_secs(86_400 * days as u64));
+    let watches = &ask.app.stores.watches;
+    let found = watches.reports(&identity.tenant, &identity.domain, since, REPORTS_MAX).await?;
+    let overview = overview(&ask.app.ambient.policy.get(), &found);
+    json(
+        StatusCode::OK,
+        &ReportsView { overview, latest: found.iter().take(PAGE).map(ReportView::of).collect() },
+    )
 }
 
 /// Any other method on a path of one identity.

@@ -102,6 +102,7 @@ pub fn router(app: App) -> Router {
                 .fallback(identities::no_method),
         )
         .route("/v1/identities/{domain}/audit", get(identities::audited))
+        .route("/v1/identities/{domain}/reports", get(identities::reports))
         .route("/v1/feedback", get(feedback::list).post(feedback::take))
         .route(
             "/u/{token}",

@@ -25,6 +25,8 @@ pub enum Severity {
     Ok,
     /// Nothing is wrong; something could be better.
     Note,
+    /// Nobody answered: it stands as it stood.
+    Unknown,
     /// Some receivers will mind.
     Warning,
     /// Mail is refused, or taken for somebody else's.
@@ -37,6 +39,7 @@ impl Severity {
         match self {
             Self::Ok => "ok",
             Self::Note => "note",
+            Self::Unknown => "unknown",
             Self::Warning => "warning",
             Self::Error => "error",
         }
@@ -105,13 +108,24 @@ pub struct Egress {
     pub hostname: String,
 }
 
+/// What should be at a selector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// The key that mail is signed with, or is to be signed with at last.
+    Ours(PublicKey),
+    /// The key that takes the place of another one day.
+    Next(PublicKey),
+    /// Some key.
+    Any,
+}
+
 /// What is audited.
 #[derive(Debug, Clone)]
 pub struct Subject<'a> {
     /// The domain of From.
     pub domain: &'a Domain,
-    /// Its selectors, each with the key it should have; none: only whether there is one is told.
-    pub selectors: Vec<(String, Option<PublicKey>)>,
+    /// Its selectors, each with what should be there.
+    pub selectors: Vec<(String, Expected)>,
     /// The domain of MAIL FROM, if it is another.
     pub return_path: Option<&'a Domain>,
     /// Our addresses.
@@ -172,7 +186,7 @@ async fn spf_of(dns: &dyn Dns, check: &dyn CheckSpf, subject: &Subject<'_>, find
         Answer::Failed(why) => {
             return findings.add(
                 Check::Spf,
-                Severity::Warning,
+                Severity::Unknown,
                 format!("{envelope} could not be looked up: {why}"),
                 None,
             );
@@ -236,7 +250,7 @@ async fn one_spf(
         let verdict = check.spf(*ip, envelope, hostname).await;
         let (severity, mend) = match verdict {
             Spf::Pass => (Severity::Ok, None),
-            Spf::TempError => (Severity::Warning, None),
+            Spf::TempError => (Severity::Unknown, None),
             Spf::PermError => (Severity::Error, Some(format!("the record cannot be evaluated: {record}"))),
             Spf::Neutral | Spf::SoftFail | Spf::Fail | Spf::None => {
                 let mechanism = if ip.is_ipv4() { format!("ip4:{ip}") } else { format!("ip6:{ip}") };
@@ -287,14 +301,18 @@ async fn dkim(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
         let seen = "no selector is known: DKIM has no list of them";
         findings.add(Check::Dkim, Severity::Warning, seen, Some("name one: --selector s1".to_owned()));
     }
-    for (selector, key) in &subject.selectors {
+    for (selector, expected) in &subject.selectors {
         let name = dkim_name(selector, subject.domain);
-        let mend = || key.as_ref().and_then(|key| zone_line(&name, "TXT", dkim_value(key)));
+        let key = match expected {
+            Expected::Ours(key) | Expected::Next(key) => Some(key),
+            Expected::Any => None,
+        };
+        let mend = || key.and_then(|key| zone_line(&name, "TXT", dkim_value(key)));
         let found = match dns.txt(&name).await {
             Answer::Failed(why) => {
                 findings.add(
                     Check::Dkim,
-                    Severity::Warning,
+                    Severity::Unknown,
                     format!("{name} could not be looked up: {why}"),
                     None,
                 );
@@ -303,6 +321,9 @@ async fn dkim(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
             answer => answer.found().to_vec(),
         };
         let (severity, seen) = match (found.as_slice(), key) {
+            ([], _) if matches!(expected, Expected::Next(_)) => {
+                (Severity::Warning, format!("{name} has no key: the next one is used when it is published"))
+            }
             ([], _) => (Severity::Error, format!("{name} has no key")),
             ([one], Some(key)) if has_key(one, key) => (Severity::Ok, format!("{name} has our key")),
             ([_], Some(_)) => (Severity::Error, format!("{name} has another key than ours")),
@@ -340,9 +361,12 @@ async fn dmarc(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
         findings.add(Check::Dmarc, Severity::Error, format!("_dmarc.{name}: {why}"), None);
     }
     if let Some(why) = &walk.failed {
-        findings.add(Check::Dmarc, Severity::Warning, format!("could not be looked up: {why}"), None);
+        findings.add(Check::Dmarc, Severity::Unknown, format!("could not be looked up: {why}"), None);
     }
     let Some((at, record)) = walk.policy(&from) else {
+        if walk.failed.is_some() {
+            return;
+        }
         let mend =
             zone_line(&format!("_dmarc.{from}"), "TXT", format!("v=DMARC1; p=none; rua=mailto:dmarc@{from}"));
         return findings.add(
@@ -399,7 +423,7 @@ async fn return_path(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findin
         Answer::NoData | Answer::NoName => {
             (Severity::Error, format!("{domain} has no MX: no bounce comes back"))
         }
-        Answer::Failed(why) => (Severity::Warning, format!("{domain} could not be looked up: {why}")),
+        Answer::Failed(why) => (Severity::Unknown, format!("{domain} could not be looked up: {why}")),
     };
     let mend =
         (severity == Severity::Error).then(|| format!("{domain}. IN MX 10 whatever-receives-your-bounces."));
@@ -414,7 +438,7 @@ async fn ptr(dns: &dyn Dns, egress: &[Egress], findings: &mut Findings) {
             Answer::Failed(why) => {
                 findings.add(
                     Check::Ptr,
-                    Severity::Warning,
+                    Severity::Unknown,
                     format!("{ip} could not be looked up: {why}"),
                     None,
                 );
@@ -426,13 +450,24 @@ async fn ptr(dns: &dyn Dns, egress: &[Egress], findings: &mut Findings) {
                 .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
                 .collect::<Vec<_>>(),
         };
-        let mut confirmed = Vec::new();
+        let (mut confirmed, mut unanswered) = (Vec::new(), None);
+        let mut leads_back = async |name: &str| match dns.addresses(name).await {
+            Answer::Failed(why) => {
+                unanswered.get_or_insert_with(|| format!("{name} could not be looked up: {why}"));
+                false
+            }
+            answer => answer.found().contains(ip),
+        };
         for name in &names {
-            if dns.addresses(name).await.found().contains(ip) {
+            if leads_back(name).await {
                 confirmed.push(name.clone());
             }
         }
-        let ehlo_leads_back = dns.addresses(hostname).await.found().contains(ip);
+        let ehlo_leads_back = leads_back(hostname).await;
+        if let Some(seen) = unanswered {
+            findings.add(Check::Ptr, Severity::Unknown, seen, None);
+            continue;
+        }
         let (severity, seen, mend) = match (names.is_empty(), confirmed.is_empty()) {
             (true, _) => (Severity::Error, format!("{ip} has no name"), mend),
             (_, true) => (
@@ -464,7 +499,7 @@ async fn text(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
         let name = format!("{label}.{}", subject.domain);
         let mend = records.iter().find(|record| record.name == name).map(crate::record::Record::zone_line);
         let (severity, seen, mend) = match dns.txt(&name).await {
-            Answer::Failed(why) => (Severity::Note, format!("{name} could not be looked up: {why}"), None),
+            Answer::Failed(why) => (Severity::Unknown, format!("{name} could not be looked up: {why}"), None),
             answer => match answer.found().iter().filter(|text| text.starts_with(begins)).count() {
                 0 => (Severity::Note, format!("{name} has no record"), mend),
                 1 => (Severity::Ok, format!("{name} has a record"), None),

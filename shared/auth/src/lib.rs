@@ -7,8 +7,10 @@
 pub mod align;
 pub mod audit;
 pub mod dns;
+pub mod drift;
 pub mod key;
 pub mod record;
+pub mod reports;
 pub mod resolver;
 pub mod sign;
 pub mod spf;

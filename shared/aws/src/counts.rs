@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use posthaste_mail::{Lane, Timestamp};
+use posthaste_pipeline::effect::About;
+use posthaste_pipeline::identity::Reported;
 use posthaste_pipeline::meter::{Happened, Meter, Wait, metric_of};
 use posthaste_pipeline::stores::WaitingGroup;
 
@@ -100,6 +102,20 @@ impl Counted {
             Happened::StoreFailed => self.all.add("StoreErrors", 1),
             Happened::SiteChanged => self.all.add("SiteChanges", 1),
             Happened::SiteShut => self.all.add("SitesShut", 1),
+            Happened::DomainsWrong(domains) => self.all.add("DomainsWrong", domains),
+            Happened::Reported(Reported { own, others, sessions }) => {
+                let metrics = [
+                    ("DmarcOwn", own.0),
+                    ("DmarcOwnFailed", own.1),
+                    ("DmarcOthers", others.0),
+                    ("DmarcOthersFailed", others.1),
+                    ("TlsSessions", sessions.0),
+                    ("TlsSessionsFailed", sessions.1),
+                ];
+                for (metric, number) in metrics {
+                    self.all.add(metric, usize::try_from(number).unwrap_or(usize::MAX));
+                }
+            }
             Happened::Paced { lane } => self.of_category(lane, PACED, "Throttled"),
             Happened::Attempted { lane, site, recipients } => {
                 self.of_lane(lane, "Attempts", recipients);
@@ -121,15 +137,16 @@ impl Counted {
             }
             Happened::Told { event, waited } => {
                 let Some(metric) = metric_of(event) else { return };
+                let Some(About { lane, .. }) = event.about else { return self.all.add(metric, 1) };
                 match (&event.attempt, metric) {
                     (Some(attempt), "Deferred" | "Bounced" | "Throttled") => {
-                        self.of_category(event.lane, attempt.verdict.category.as_str(), metric);
+                        self.of_category(lane, attempt.verdict.category.as_str(), metric);
                     }
-                    _ => self.of_lane(event.lane, metric, 1),
+                    _ => self.of_lane(lane, metric, 1),
                 }
                 if metric == "Delivered" {
                     self.all.delivered_in.add(waited);
-                    self.lanes.entry(event.lane).or_default().delivered_in.add(waited);
+                    self.lanes.entry(lane).or_default().delivered_in.add(waited);
                 }
             }
         }

@@ -93,7 +93,11 @@ impl Aws {
     }
 
     async fn keep_event(&self, event: Event) -> Result<(), StoreError> {
-        let key = Key::new(schema::message(&event.tenant, &event.message_id), schema::event(&event.event_id));
+        let partition = match &event.about {
+            Some(about) => schema::message(&event.tenant, &about.message_id),
+            None => schema::of_no_message(&event.tenant),
+        };
+        let key = Key::new(partition, schema::event(&event.event_id));
         let keep = self.ambient().policy.get().retention.ledger;
         let mut item = key.item();
         item.extend([

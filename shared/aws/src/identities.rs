@@ -92,6 +92,7 @@ impl Identities for Aws {
             .value(":g", AttributeValue::N((self.ambient().now().0 / 1_000).to_string()))
             .value(":t", AttributeValue::S(tenant.as_str().to_owned()));
         self.table().update(&owner_key(domain), update, "giving a domain up").await?.ok();
+        self.table().delete(&Key::new(schema::audits(tenant), domain.as_str())).await?;
         Ok(self.table().delete(&key_of(tenant, domain)).await?.is_some())
     }
 

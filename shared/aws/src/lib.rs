@@ -44,6 +44,7 @@ mod table;
 mod ticker;
 pub mod units;
 mod uploads;
+mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +118,7 @@ impl Aws {
             pacer: all.clone(),
             reports: all.clone(),
             identities: all.clone(),
+            watches: all.clone(),
             sealer: all,
             signers: self.0.signers.clone(),
         }

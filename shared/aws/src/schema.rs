@@ -7,6 +7,7 @@
 //! |---|---|---|---|---|
 //! | row of the ledger | `TENANT#row#MESSAGE` | part, five digits | `wake#SHARD` by its wake in ms, as long as it has one | `v` version, `doc`, `found` (see below), `gone_at` once it is final |
 //! | event | `TENANT#row#MESSAGE` | `event#ID` | `feed#TENANT#SHARD` by its cursor in µs | `doc`, `gone_at` |
+//! | event about no message | `TENANT#told` | `event#ID` | the same | the same |
 //! | every message, newest last | `TENANT#all#SHARD` | place | | `ids`, `gone_at` |
 //! | messages with a tag | `TENANT#tag#HASH#SHARD` | place | | `ids`, `gone_at` |
 //! | messages to a recipient | `TENANT#to#FOLDED` | place | | `ids`, `gone_at` |
@@ -17,6 +18,8 @@
 //! | mark of a row that is parked under a hold | `held#HOLD` | its tenant, message and part, as JSON | | `gone_at` a day after the row expires |
 //! | API key | `keys` | its id | | `doc` |
 //! | sender domain | `TENANT#identities` | domain | | `v`, `doc`: its keys, each sealed |
+//! | latest look at what a sender domain publishes | `TENANT#audits` | domain | | `doc` |
+//! | what a receiver reports of it | `TENANT#reported#DOMAIN` | its beginning in seconds, twelve digits, and its id | | `doc`, `gone_at` |
 //! | who has proved a sender domain | `owners` | domain | | `tenant` |
 //! | tenant by the tag in its tokens | `tenants` | its tag | | `tenant` |
 //! | report about mail that changed nothing | `reports` | its id | `reports` by its arrival in µs | `doc`, `gone_at` |
@@ -43,7 +46,7 @@
 //! In the bucket: `spool/TENANT/…` messages ([`posthaste_pipeline::spool`] names them), `incoming/TENANT/…` submissions
 //! by S3, `uploads/TENANT/…` bodies on their way, `policy.toml`. In the queues: jobs as JSON, `MessageGroupId` the tenant.
 
-use posthaste_mail::{EventId, JobId, Lane, MessageId, PartKey, Tenant, UploadId};
+use posthaste_mail::{Domain, EventId, JobId, Lane, MessageId, PartKey, Tenant, Timestamp, UploadId};
 use posthaste_pipeline::pacer::PaceKey;
 use posthaste_pipeline::stores::{SearchBy, StoreError};
 use sha2::{Digest, Sha256};
@@ -146,6 +149,26 @@ fn shard(text: &str, of: u8) -> u8 {
 /// The partition of a message: its rows and its events.
 pub fn message(tenant: &Tenant, message: &MessageId) -> String {
     format!("{tenant}#row#{message}")
+}
+
+/// The partition of a tenant's events about no message.
+pub fn of_no_message(tenant: &Tenant) -> String {
+    format!("{tenant}#told")
+}
+
+/// The partition of a tenant's audits.
+pub fn audits(tenant: &Tenant) -> String {
+    format!("{tenant}#audits")
+}
+
+/// The partition of reports of a tenant's domain.
+pub fn domain_reports(tenant: &Tenant, domain: &Domain) -> String {
+    format!("{tenant}#reported#{domain}")
+}
+
+/// A report among those, by the beginning of its period.
+pub fn report_at(begin: Timestamp, id: &str) -> String {
+    format!("{:012}#{id}", begin.0.max(0) / 1_000)
 }
 
 /// A row in its message's partition.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use posthaste_embedded::{Embedded, Options, Received};
 use posthaste_mail::{Address, EventId, JobId, Lane, MessageId, PartKey, ReversePath, Tenant, Timestamp};
-use posthaste_pipeline::effect::{Effect, Event, EventKind, Step};
+use posthaste_pipeline::effect::{About, Effect, Event, EventKind, Step};
 use posthaste_pipeline::row::Queue as Which;
 use posthaste_pipeline::row::{
     Cancel, Content, Dot, End, Facts, Guarantee, HeaderCharset, Job, Outcome, Promise, Realm, Recipient, Row,
@@ -177,14 +177,17 @@ fn delivered(row: &Row) -> Event {
         event_id: EventId::derived(&[row.key.message.as_str().as_bytes()]),
         kind: EventKind::Delivered,
         tenant: row.tenant.clone(),
-        message_id: row.key.message.clone(),
-        recipient: row.recipients[0].address.clone(),
+        about: Some(About {
+            message_id: row.key.message.clone(),
+            recipient: row.recipients[0].address.clone(),
+            lane: row.facts.lane,
+        }),
         tags: row.facts.tags.clone(),
-        lane: row.facts.lane,
         at: NOW,
         attempt: None,
         next_attempt_at: None,
         site: None,
+        domain: None,
     }
 }
 

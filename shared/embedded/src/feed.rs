@@ -25,7 +25,9 @@ pub(crate) fn last_cursor(connection: &Connection) -> Result<i64, Fault> {
 
 /// Tells an event, once.
 pub(crate) fn put(tx: &mut Tx<'_>, event: &Event, doc: &[u8]) -> Result<(), Fault> {
-    let message_seq = rows::message_seq(tx, &event.message_id)?;
+    let message = event.about.as_ref().map(|about| &about.message_id);
+    // Of no message, as of one that is gone: 0.
+    let message_seq = message.map_or(Ok(0), |id| rows::message_seq(tx, id))?;
     let cursor = tx.shared.last_event.fetch_add(1, Ordering::Relaxed) + 1;
     tx.statement(
         "INSERT INTO events (tenant, cursor, message_seq, message, id, at, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -35,7 +37,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, event: &Event, doc: &[u8]) -> Result<(), Faul
         event.tenant.as_str(),
         cursor,
         message_seq,
-        event.message_id.as_str(),
+        message.map(|id| id.as_str()).unwrap_or_default(),
         event.event_id.as_str(),
         event.at.0,
         doc

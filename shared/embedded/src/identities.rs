@@ -89,6 +89,8 @@ impl Identities for Embedded {
         let removed = self.writer().ask(0, move |tx| {
             tx.statement("DELETE FROM owners WHERE domain = ?1 AND tenant = ?2")?
                 .execute(params![domain, tenant.as_str()])?;
+            tx.statement("DELETE FROM audits WHERE domain = ?1 AND tenant = ?2")?
+                .execute(params![domain, tenant.as_str()])?;
             let removed = tx
                 .statement("DELETE FROM identities WHERE tenant = ?1 AND domain = ?2")?
                 .execute(params![tenant.as_str(), domain])?;

@@ -36,6 +36,7 @@ mod takeover;
 mod tests;
 mod uploads;
 mod wakes;
+mod watches;
 mod writer;
 
 use std::fs::{DirBuilder, File, TryLockError};
@@ -151,6 +152,7 @@ impl Embedded {
             pacer: all.clone(),
             reports: all.clone(),
             identities: all.clone(),
+            watches: all.clone(),
             sealer: all,
             signers: self.0.signers.clone(),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use posthaste_mail::{MessageId, Timestamp};
 use posthaste_pipeline::feedback;
+use posthaste_pipeline::identity::REPORTS_KEPT_FOR;
 use posthaste_pipeline::row::{Row, State};
 use posthaste_pipeline::stores::StoreError;
 use posthaste_pipeline::upload::KEPT_FOR;
@@ -16,7 +17,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::fault::Fault;
 use crate::writer::Tx;
-use crate::{Embedded, keys, reports, rows, uploads};
+use crate::{Embedded, keys, reports, rows, uploads, watches};
 
 /// Final rows looked at in one transaction: some milliseconds.
 const BATCH_ROWS: usize = 64;
@@ -82,6 +83,8 @@ impl Embedded {
         purged.uploads = self.purge_old(until, uploads::BATCH_UPLOADS, uploads::drop_old).await?;
         let until = now.minus(feedback::KEPT_FOR).0;
         purged.reports = self.purge_old(until, reports::BATCH_REPORTS, reports::drop_old).await?;
+        let until = now.minus(REPORTS_KEPT_FOR).0;
+        purged.reports += self.purge_old(until, watches::BATCH_DOMAIN_REPORTS, watches::drop_old).await?;
         Ok(purged)
     }
 

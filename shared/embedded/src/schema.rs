@@ -14,6 +14,8 @@
 //! | `holds`, `secrets` | few and small | name |
 //! | `api_keys` | API keys, hashed | id |
 //! | `identities` | sender domains with their keys, sealed by the key in `identity.key` | tenant and domain |
+//! | `audits` | the latest look at what each sender domain publishes | tenant and domain |
+//! | `domain_reports` | what receivers report of it, summed up | tenant, domain, beginning; id |
 //! | `owners` | who has proved a sender domain | domain |
 //! | `tenants` | tenants | the tag in their tokens |
 //! | `reports` | reports about mail that changed nothing | arrival, newest first; id, once |
@@ -46,7 +48,7 @@ const READER_CACHE_KIB: u32 = 1024;
 const LOCK_WAIT_MS: u64 = 5_000;
 
 /// Each makes version n + 1 out of version n.
-const MIGRATIONS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 const VERSION_1: &str = "
 CREATE TABLE rows (
@@ -182,6 +184,24 @@ CREATE TABLE identities (
 ) WITHOUT ROWID;
 CREATE TABLE owners (domain TEXT PRIMARY KEY, tenant TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE healths (key BLOB PRIMARY KEY, version INTEGER NOT NULL, doc BLOB NOT NULL) WITHOUT ROWID;
+";
+
+const VERSION_5: &str = "
+CREATE TABLE audits (
+    tenant TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    doc BLOB NOT NULL,
+    PRIMARY KEY (tenant, domain)
+) WITHOUT ROWID;
+CREATE TABLE domain_reports (
+    tenant TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    begin INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    doc BLOB NOT NULL,
+    PRIMARY KEY (tenant, domain, begin, id)
+) WITHOUT ROWID;
 ";
 
 /// Makes a connection the writer's: WAL, every commit synced, checkpoints only when asked for.

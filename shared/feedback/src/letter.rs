@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::bound::{LOOKED_AT_OCTETS, NESTING_MAX, PARTS_MAX, PROSE_OCTETS_MAX};
 use crate::html::without_tags;
 use crate::mime::{Fields, Kind, decoded_words, split};
+use crate::periodic;
 
 /// A message, within bounds.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Part {
     pub(crate) file_name: Option<String>,
     /// Its content as text, HTML without its tags; empty if it is nothing of the kind.
     pub(crate) text: String,
+    /// Its content as it is, if it may be a report over a period.
+    pub(crate) octets: Vec<u8>,
 }
 
 impl Letter {
@@ -94,7 +97,11 @@ impl Letter {
             true => cut(&kind.text(body)).to_owned(),
             false => String::new(),
         };
-        self.parts.push(Part { media_type, file_name: kind.file_name.clone(), text });
+        let octets = match periodic::may_be(&media_type) {
+            true => kind.decoded(body),
+            false => Vec::new(),
+        };
+        self.parts.push(Part { media_type, file_name: kind.file_name.clone(), text, octets });
     }
 }
 

@@ -26,6 +26,7 @@ mod status;
 pub use addressed::addressed_to;
 pub use bound::{LOOKED_AT_OCTETS, RECIPIENTS_MAX};
 pub use original::message_id_of;
+pub use periodic::attachment;
 pub use report::{Complaint, DeliveryAction, Dsn, Failure, Periodic, Report};
 
 use letter::Letter;

@@ -1,5 +1,5 @@
 //! Reports over a period: DMARC aggregates (RFC 7489 7.2) and TLS reports (RFC 8460). Told from their header and their
-//! attachment's name; what the attachment says is not read here.
+//! attachment's name; what the attachment says is another reader's.
 
 use crate::bound::{VALUE_OCTETS_MAX, tidy};
 use crate::letter::{Letter, Part};
@@ -16,19 +16,36 @@ static FILE: Pattern = Pattern::any_of(&[
     \. (?: xml | json | zip | gz ) (?: \.gz )? $",
 ]);
 
+/// Types of TLS reports (RFC 8460 6.4, 6.5).
+const TLS: [&str; 2] = ["application/tlsrpt+gzip", "application/tlsrpt+json"];
+/// Types that a report comes packed as.
+const PACKED: [&str; 4] =
+    ["application/zip", "application/gzip", "application/x-gzip", "application/x-zip-compressed"];
+/// Types that it comes as, unpacked or unnamed.
+const PLAIN: [&str; 3] = ["application/xml", "text/xml", "application/octet-stream"];
+
+/// Whether a part of this type may be a report.
+pub(crate) fn may_be(media_type: &str) -> bool {
+    TLS.iter().chain(&PACKED).chain(&PLAIN).any(|known| *known == media_type)
+}
+
 /// The report that a message is, if it is one.
 pub(crate) fn read(letter: &Letter) -> Option<Report> {
-    let tls = letter.of_type(&["application/tlsrpt+gzip", "application/tlsrpt+json"]).next();
-    if let Some(part) = tls {
-        return Some(Report::TlsRpt(about(letter, part)));
-    }
-    let packed =
-        ["application/zip", "application/gzip", "application/x-gzip", "application/x-zip-compressed"];
-    let plain = ["application/xml", "text/xml", "application/octet-stream"];
-    let part = letter.of_type(&packed).chain(letter.of_type(&plain)).find(|part| named(part).is_some())?;
+    let part = attached(letter)?;
     let is_json = part.file_name.as_deref().is_some_and(|name| name.to_ascii_lowercase().contains(".json"));
     let about = about(letter, part);
-    Some(if is_json { Report::TlsRpt(about) } else { Report::Dmarc(about) })
+    let is_tls = TLS.contains(&part.media_type.as_str()) || is_json;
+    Some(if is_tls { Report::TlsRpt(about) } else { Report::Dmarc(about) })
+}
+
+/// What is attached to a message that is such a report: XML or JSON, packed or not.
+pub fn attachment(raw: &[u8]) -> Option<Vec<u8>> {
+    attached(&Letter::open(raw)).map(|part| part.octets.clone())
+}
+
+fn attached(letter: &Letter) -> Option<&Part> {
+    let named = || letter.of_type(&PACKED).chain(letter.of_type(&PLAIN)).find(|part| named(part).is_some());
+    letter.of_type(&TLS).next().or_else(named)
 }
 
 fn named(part: &Part) -> Option<regex::Captures<'_>> {

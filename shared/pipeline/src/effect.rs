@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use posthaste_mail::{Address, EventId, JobId, Lane, MessageId, PartKey, Tenant, Timestamp};
+use posthaste_auth::audit::{Check, Severity};
+use posthaste_mail::{Address, Domain, EventId, JobId, Lane, MessageId, PartKey, Tenant, Timestamp};
 use posthaste_policy::Category;
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +128,9 @@ pub enum EventKind {
     /// A receiver is given as much as ever again.
     #[serde(rename = "site.recovered")]
     SiteRecovered,
+    /// What a sender domain publishes is worse than it was.
+    #[serde(rename = "auth.drifted")]
+    AuthDrifted,
 }
 
 impl EventKind {
@@ -144,11 +148,12 @@ impl EventKind {
             Self::Unsubscribed => "recipient.unsubscribed",
             Self::SiteSlowed => "site.slowed",
             Self::SiteRecovered => "site.recovered",
+            Self::AuthDrifted => "auth.drifted",
         }
     }
 }
 
-/// One event about one recipient.
+/// One event: about one recipient of a message, or about a sender domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// The same over replays.
@@ -158,15 +163,12 @@ pub struct Event {
     pub kind: EventKind,
     /// Whose it is.
     pub tenant: Tenant,
-    /// The message.
-    pub message_id: MessageId,
-    /// The mailbox.
-    pub recipient: Address,
+    /// The delivery it is about.
+    #[serde(flatten)]
+    pub about: Option<About>,
     /// The caller's labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// The lane.
-    pub lane: Lane,
     /// When it happened.
     pub at: Timestamp,
     /// The attempt that made it so.
@@ -178,6 +180,38 @@ pub struct Event {
     /// What changed at the receiver, for its own events; the message is the one whose reply made it so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<SiteChange>,
+    /// What changed about a sender domain, for its own events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<DomainChange>,
+}
+
+/// The delivery that an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The message.
+    pub message_id: MessageId,
+    /// The mailbox.
+    pub recipient: Address,
+    /// The lane.
+    pub lane: Lane,
+}
+
+/// What a sender domain publishes has changed for the worse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainChange {
+    /// The domain.
+    pub domain: Domain,
+    /// The check that it shows in.
+    pub check: Check,
+    /// How that stood before.
+    pub was: Severity,
+    /// How it stands.
+    pub now: Severity,
+    /// What was seen.
+    pub seen: String,
+    /// What mends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
 }
 
 /// What a receiver is given has changed.

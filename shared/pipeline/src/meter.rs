@@ -10,6 +10,7 @@ use posthaste_mail::Lane;
 use posthaste_policy::Action;
 
 use crate::effect::{Effect, Event, EventKind, Step};
+use crate::identity::Reported;
 
 /// Is told what happens, as it happens. Quick: it is told in the middle of deliveries.
 pub trait Meter: Send + Sync {
@@ -69,6 +70,10 @@ pub enum Happened<'a> {
     SiteChanged,
     /// A receiver, or a sending domain there, is given nothing until a probe is taken: somebody should look.
     SiteShut,
+    /// A receiver has reported over a period.
+    Reported(Reported),
+    /// A round has found so many domains with errors.
+    DomainsWrong(usize),
     /// A store did not do what it was asked.
     StoreFailed,
 }
@@ -97,6 +102,7 @@ pub fn metric_of(event: &Event) -> Option<&'static str> {
         EventKind::Suppressed => Some("Suppressed"),
         EventKind::Ambiguous => Some("Ambiguous"),
         EventKind::Complained => Some("Complained"),
+        EventKind::AuthDrifted => Some("AuthDrifted"),
         EventKind::Cancelled | EventKind::Unsubscribed | EventKind::SiteSlowed | EventKind::SiteRecovered => {
             None
         }

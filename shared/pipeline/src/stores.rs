@@ -17,7 +17,7 @@ use crate::access::{KeyRecord, Taken};
 use crate::deliver::return_path::TenantTag;
 use crate::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use crate::feedback::Reports;
-use crate::identity::{Identities, Sealer, Signers};
+use crate::identity::{Identities, Sealer, Signers, Watches};
 use crate::pacer::Pacer;
 use crate::row::{Job, Realm, Row, RowKey};
 use crate::upload::{UploadOffer, UploadReceived, UploadWay};
@@ -414,6 +414,8 @@ pub struct Stores {
     pub reports: Arc<dyn Reports>,
     /// Sender domains.
     pub identities: Arc<dyn Identities>,
+    /// How they fare.
+    pub watches: Arc<dyn Watches>,
     /// Seals their keys.
     pub sealer: Arc<dyn Sealer>,
     /// What is known of them in this process.

@@ -164,12 +164,27 @@ pub struct Tls {
 }
 
 /// `[auth]`. Absent keys are decided by the host: on when deployed, off in `dev`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Auth {
     /// Mail from a domain nobody registered is refused.
     pub require_identity: Option<bool>,
     /// Mail that cannot pass DMARC is refused.
     pub require_alignment: Option<bool>,
+    /// How often what sender domains publish is looked at.
+    pub audit_every: Duration,
+    /// How long a DKIM key is used until the next is made; none: until somebody asks for it.
+    pub rotate_after: Option<Duration>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            require_identity: None,
+            require_alignment: None,
+            audit_every: Duration::from_secs(3_600),
+            rotate_after: None,
+        }
+    }
 }
 
 /// `[retention]`: how long what is final is kept.

@@ -116,6 +116,8 @@ fn read(mut root: Section<'_, '_>) -> (Policy, Positions) {
     let mut auth = root.table("auth");
     policy.auth.require_identity = auth.get("require_identity", switch);
     policy.auth.require_alignment = auth.get("require_alignment", switch);
+    auth.set("audit_every", &mut policy.auth.audit_every, some_span);
+    policy.auth.rotate_after = auth.get("rotate_after", some_span);
     auth.done();
 
     read_keeping(&mut root, &mut policy);

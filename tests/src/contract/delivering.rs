@@ -273,7 +273,8 @@ impl Day {
                 };
                 let ends: Vec<EventKind> = events
                     .iter()
-                    .filter(|event| event.recipient == recipient.address && event.kind != EventKind::Deferred)
+                    .filter(|event| event.kind != EventKind::Deferred)
+                    .filter(|event| event.about.as_ref().is_some_and(|to| to.recipient == recipient.address))
                     .map(|event| event.kind)
                     .collect();
                 assert_eq!(ends, [kind], "{who} of {}", row.key);

@@ -1,9 +1,13 @@
 //! Sender domains: written by one at a time, each tenant's its own, each domain proved by one.
 
+use std::time::Duration;
+
 use posthaste_auth::PublicKey;
 use posthaste_auth::align::Mode;
+use posthaste_auth::audit::{Check, Finding, Severity};
+use posthaste_auth::reports::{Findings, Summary};
 use posthaste_mail::{Domain, Tenant};
-use posthaste_pipeline::identity::{DkimKey, Identity, KeyState};
+use posthaste_pipeline::identity::{DkimKey, DomainReport, Identity, KeyState, Watched};
 
 use super::make::{T0, tenant};
 use super::{Subject, again};
@@ -88,6 +92,94 @@ pub async fn a_domain_is_proved_by_one(subject: &Subject) {
     assert_eq!(again(|| store.get(&two, &domain)).await, None);
     claim(&one, None).await;
     assert_eq!(owner().await.as_ref(), Some(&one));
+}
+
+/// Proved domains are listed across tenants; the latest look at each is kept, and goes with the domain.
+pub async fn proved_domains_are_looked_at(subject: &Subject) {
+    let (identities, watches) = (&subject.stores.identities, &subject.stores.watches);
+    let domain = |name: &str| Domain::parse(name).unwrap();
+    for (of, name) in [("one", "b.example"), ("two", "c.example"), ("one", "a.example")] {
+        let one = identity(of, name, 1);
+        again(|| identities.put(&one)).await;
+        again(|| identities.claim(&one.domain, &one.tenant, None)).await;
+    }
+    let all = async || {
+        let (mut seen, mut after) = (Vec::new(), None::<Domain>);
+        loop {
+            let page = again(|| watches.proved(after.as_ref(), 2)).await;
+            let Some((last, _)) = page.last() else { return seen };
+            after = Some(last.clone());
+            seen.extend(
+                page.into_iter().filter_map(|(domain, tenant)| Some(format!("{domain} {}", tenant?))),
+            );
+        }
+    };
+    assert_eq!(all().await, ["a.example one", "b.example one", "c.example two"]);
+    let look = |at: u64, severity: Severity| Watched {
+        tenant: tenant("one"),
+        domain: domain("a.example"),
+        at: T0.plus(Duration::from_secs(at)),
+        standing: [(Check::Spf, severity)].into(),
+        findings: vec![Finding { check: Check::Spf, severity, seen: "what was seen".to_owned(), mend: None }],
+    };
+    let domains = [domain("b.example"), domain("a.example")];
+    let latest = async |of: &str| {
+        let of = tenant(of);
+        again(|| watches.watched(&of, &domains)).await
+    };
+    assert_eq!(latest("one").await, [None, None]);
+    for look in [look(1, Severity::Ok), look(2, Severity::Error)] {
+        again(|| watches.keep(&look)).await;
+    }
+    assert_eq!(latest("one").await, [None, Some(look(2, Severity::Error))]);
+    assert_eq!(latest("two").await, [None, None]);
+    let (one, [_, given_up]) = (tenant("one"), &domains);
+    again(|| identities.remove(&one, given_up)).await;
+    assert_eq!(latest("one").await, [None, None]);
+    assert_eq!(all().await, ["b.example one", "c.example two"]);
+}
+
+/// What receivers report of a domain is kept once, and found by its period, newest first.
+pub async fn reports_of_a_domain_are_kept_once(subject: &Subject) {
+    let watches = &subject.stores.watches;
+    let report = |of: &str, name: &str, day: u64| {
+        let domain = Domain::parse(name).unwrap();
+        let begin = T0.plus(Duration::from_secs(day * 86_400));
+        DomainReport {
+            tenant: tenant(of),
+            identity: domain.clone(),
+            id: format!("{day:032}"),
+            at: T0,
+            summary: Summary {
+                submitter: "mx.example".to_owned(),
+                report_id: day.to_string(),
+                domain,
+                begin,
+                end: begin,
+                about: Findings::Tls { succeeded: day, failed: 0, failures: [("why".to_owned(), 1)].into() },
+            },
+        }
+    };
+    let made = [
+        report("one", "a.example", 1),
+        report("one", "a.example", 3),
+        report("one", "a.example", 2),
+        report("one", "b.example", 2),
+        report("two", "a.example", 2),
+    ];
+    for report in &made {
+        again(|| watches.report(report)).await;
+        assert!(!again(|| watches.report(report)).await, "it was there");
+    }
+    let found = async |since: u64, limit: usize| {
+        let (of, domain) = (tenant("one"), Domain::parse("a.example").unwrap());
+        let since = T0.plus(Duration::from_secs(since * 86_400));
+        let found = again(|| watches.reports(&of, &domain, since, limit)).await;
+        found.into_iter().map(|report| report.summary.report_id).collect::<Vec<_>>()
+    };
+    assert_eq!(found(0, 10).await, ["3", "2", "1"]);
+    assert_eq!(found(2, 10).await, ["3", "2"]);
+    assert_eq!(found(0, 2).await, ["3", "2"]);
 }
 
 /// What is sealed opens for what it was sealed for, and shows nothing.

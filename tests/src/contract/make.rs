@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_mail::{Address, EventId, JobId, Lane, MessageId, ReversePath, Tenant, Timestamp};
-use posthaste_pipeline::effect::{DeadLetter, Event, EventKind, Evidence, Reason, Suppression};
+use posthaste_pipeline::effect::{About, DeadLetter, Event, EventKind, Evidence, Reason, Suppression};
 use posthaste_pipeline::row::{Content, Facts, Guarantee, HeaderCharset, Job, Promise, Realm, Row};
 use posthaste_pipeline::stores::Acceptance;
 
@@ -92,14 +92,17 @@ pub fn event(name: &str, about: &Row, at: Timestamp) -> Event {
         event_id: EventId::derived(&[name.as_bytes()]),
         kind: EventKind::Deferred,
         tenant: about.tenant.clone(),
-        message_id: about.key.message.clone(),
-        recipient: address("ann@example.net"),
+        about: Some(About {
+            message_id: about.key.message.clone(),
+            recipient: address("ann@example.net"),
+            lane: Lane::Transactional,
+        }),
         tags: BTreeMap::new(),
-        lane: Lane::Transactional,
         at,
         attempt: None,
         next_attempt_at: None,
         site: None,
+        domain: None,
     }
 }
 

@@ -119,6 +119,7 @@ pub fn shimmed(subject: &Subject, seed: u64) -> Subject {
         pacer: shim.clone(),
         reports: shim.clone(),
         identities: shim.clone(),
+        watches: shim.clone(),
         sealer: subject.stores.sealer.clone(),
         signers: Arc::default(),
     };

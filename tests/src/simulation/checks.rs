@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use posthaste_mail::{EventId, PartKey};
-use posthaste_pipeline::effect::{Event, EventKind};
+use posthaste_pipeline::effect::{About, Event, EventKind};
 use posthaste_pipeline::row::{End, Guarantee, Outcome, Row, State};
 use posthaste_pipeline::stores::Acceptance;
 
@@ -107,9 +107,10 @@ fn told_once(
 ) {
     let told = |kind: EventKind| {
         let about = |event: &&Event| {
-            event.message_id == row.key.message
-                && event.recipient == row.recipients[at].address
-                && event.kind == kind
+            let is_his = |about: &About| {
+                about.message_id == row.key.message && about.recipient == row.recipients[at].address
+            };
+            event.about.as_ref().is_some_and(is_his) && event.kind == kind
         };
         events.values().filter(about).count()
     };

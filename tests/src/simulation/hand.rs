@@ -9,7 +9,7 @@ use posthaste_pipeline::access::{KeyRecord, Taken};
 use posthaste_pipeline::deliver::return_path::TenantTag;
 use posthaste_pipeline::effect::{DeadLetter, Effect, Event, Step, Suppression};
 use posthaste_pipeline::feedback::{KeptReport, Reports};
-use posthaste_pipeline::identity::{Identities, Identity, Sealer};
+use posthaste_pipeline::identity::{DomainReport, Identities, Identity, Sealer, Watched, Watches};
 use posthaste_pipeline::row::{Job, Promise, Row, RowKey, State};
 use posthaste_pipeline::stores::{
     Acceptance, Accepted, Applied, Controls, DeadLetters, Directory, Feed, Found, Hold, Intake, Later,
@@ -37,6 +37,7 @@ impl Hand {
             uploads: all.clone(),
             reports: all.clone(),
             identities: all.clone(),
+            watches: all.clone(),
             sealer: all,
             signers: Arc::default(),
             pacer: Arc::new(posthaste_pipeline::pacer::LocalPacer::default()),
@@ -277,6 +278,39 @@ impl Identities for Hand {
 
     async fn claim(&self, _: &Domain, _: &Tenant, _: Option<&Tenant>) -> Result<bool, StoreError> {
         Ok(false)
+    }
+}
+
+#[async_trait]
+impl Watches for Hand {
+    async fn proved(
+        &self,
+        _: Option<&Domain>,
+        _: usize,
+    ) -> Result<Vec<(Domain, Option<Tenant>)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn watched(&self, _: &Tenant, domains: &[Domain]) -> Result<Vec<Option<Watched>>, StoreError> {
+        Ok(vec![None; domains.len()])
+    }
+
+    async fn keep(&self, _: &Watched) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn report(&self, _: &DomainReport) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn reports(
+        &self,
+        _: &Tenant,
+        _: &Domain,
+        _: Timestamp,
+        _: usize,
+    ) -> Result<Vec<DomainReport>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

@@ -228,12 +228,13 @@ impl World {
                 }
             }
             Effect::Event(event) => {
-                self.tell(&PartKey { message: event.message_id.clone(), part: 0 }, || {
-                    format!("event {:?} {} {}", event.kind, event.recipient, event.event_id)
+                let about = event.about.as_ref().expect("a delivery's event is about it");
+                self.tell(&PartKey { message: about.message_id.clone(), part: 0 }, || {
+                    format!("event {:?} {} {}", event.kind, about.recipient, event.event_id)
                 });
                 let mut kept = self.kept();
                 let known = kept.events.entry(event.event_id.clone()).or_insert_with(|| (*event).clone());
-                let fact = |e: &Event| (e.kind, e.message_id.clone(), e.recipient.clone(), e.at);
+                let fact = |e: &Event| (e.kind, e.about.clone(), e.at);
                 assert_eq!(fact(known), fact(&event), "one id, two facts");
             }
             Effect::DeadLetter(letter) => {

@@ -12,7 +12,7 @@ use super::dial::Line;
 use super::outcome::Failure;
 use super::place::Place;
 use super::wired::Wired;
-use crate::effect::{Effect, Event, EventKind, SiteChange};
+use crate::effect::{About, Effect, Event, EventKind, SiteChange};
 use crate::machine::Told;
 use crate::meter::Happened;
 use crate::pacer::PaceKey;
@@ -161,10 +161,12 @@ fn event(row: &Row, job: &Job, key: &PaceKey, change: &Change) -> Option<Effect>
         event_id,
         kind,
         tenant: row.tenant.clone(),
-        message_id: row.key.message.clone(),
-        recipient: recipient.address.clone(),
+        about: Some(About {
+            message_id: row.key.message.clone(),
+            recipient: recipient.address.clone(),
+            lane: row.facts.lane,
+        }),
         tags: row.facts.tags.clone(),
-        lane: row.facts.lane,
         at: change.at,
         attempt: None,
         next_attempt_at: None,
@@ -175,5 +177,6 @@ fn event(row: &Row, job: &Job, key: &PaceKey, change: &Change) -> Option<Effect>
             reply: change.reply.clone(),
             by: change.by.clone(),
         }),
+        domain: None,
     })))
 }

@@ -1,7 +1,7 @@
 //! Registering domains, proving them, giving them up.
 
 use posthaste_auth::align::{self, Mode};
-use posthaste_auth::audit::{Egress, Subject, has_key};
+use posthaste_auth::audit::{Egress, Expected, Subject, has_key};
 use posthaste_auth::record::{Record, Wanted, dkim_name};
 use posthaste_auth::resolver::Asked;
 use posthaste_auth::{Algorithm, Answer, Dns, KeyError, PrivateKey};
@@ -339,11 +339,20 @@ pub fn audit_subject<'a>(
         egress.extend(one.public_ip.iter().map(|ip| Egress { ip: *ip, hostname: hostname.clone() }));
     }
     let used = |key: &&DkimKey| key.state != KeyState::Retiring;
-    let selectors = identity.into_iter().flat_map(|identity| identity.keys.iter().filter(used));
+    let selectors = identity.into_iter().flat_map(|identity| {
+        identity.keys.iter().filter(used).map(|key| {
+            let in_use = identity.active().any(|active| active.public.algorithm == key.public.algorithm);
+            let expected = match key.state == KeyState::Pending && in_use {
+                true => Expected::Next(key.public.clone()),
+                false => Expected::Ours(key.public.clone()),
+            };
+            (key.selector.clone(), expected)
+        })
+    });
     let own = identity.and_then(|identity| identity.return_path.as_ref());
     Subject {
         domain,
-        selectors: selectors.map(|key| (key.selector.clone(), Some(key.public.clone()))).collect(),
+        selectors: selectors.collect(),
         return_path: own.or(policy.mta.return_path_domain.as_ref()),
         egress,
     }

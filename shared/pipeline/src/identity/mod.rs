@@ -4,8 +4,10 @@
 //! has its zone. Then nobody else may send as it, or as anything below it. A registration alone blocks nobody.
 
 mod manage;
+mod reported;
 mod rotation;
 mod signers;
+mod watch;
 
 use async_trait::async_trait;
 use posthaste_auth::PublicKey;
@@ -20,8 +22,12 @@ pub use manage::{
     IdentityError, NewKey, Registration, Verified, audit_subject, name_servers, records, register, remove,
     verify,
 };
+pub use reported::{
+    Day, DomainReport, Overview, REPORTS_KEPT_FOR, Reported, SourceView, overview, take_report,
+};
 pub use rotation::{advance, rotated};
 pub use signers::{Claim, Proved, Signers, signed};
+pub use watch::{Round, Watched, Watches, round};
 
 /// Keys of one identity: two algorithms, each with its next and some before it.
 pub const KEYS_MAX: usize = 8;

@@ -5,7 +5,7 @@ use posthaste_mail::{Address, EventId, JobId, Timestamp};
 use posthaste_policy::{Action, Suppress};
 
 use super::CRASHES_MAX;
-use crate::effect::{DeadLetter, Effect, Event, EventKind, Evidence, Reason, Suppression};
+use crate::effect::{About, DeadLetter, Effect, Event, EventKind, Evidence, Reason, Suppression};
 use crate::row::{Attempt, Cancel, End, Outcome, Promise, Recipient, Row, Settled, State};
 
 /// Everything that follows what one job settled, or sees to: suppressions, then the successor, then events. Of a
@@ -174,14 +174,17 @@ fn tell(
         event_id,
         kind,
         tenant: row.tenant.clone(),
-        message_id: row.key.message.clone(),
-        recipient: recipient.clone(),
+        about: Some(About {
+            message_id: row.key.message.clone(),
+            recipient: recipient.clone(),
+            lane: row.facts.lane,
+        }),
         tags: row.facts.tags.clone(),
-        lane: row.facts.lane,
         at,
         attempt: attempt.cloned(),
         next_attempt_at,
         site: None,
+        domain: None,
     }))
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use posthaste_mail::{Address, EventId, Lane, MessageId, Tenant, Timestamp};
+use posthaste_mail::{EventId, Tenant, Timestamp};
 use serde::Serialize;
 
 use super::message::AttemptView;
 use super::{rfc3339, rfc3339_if};
-use crate::effect::{Event, EventKind, SiteChange};
+use crate::effect::{About, DomainChange, Event, EventKind, SiteChange};
 
 /// One event, as in the feed and, without its cursor, on the bus.
 #[derive(Debug, Clone, Serialize)]
@@ -20,16 +20,13 @@ pub struct EventView<'a> {
     /// What happened.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// The message.
-    pub message_id: &'a MessageId,
     /// Whose it is.
     pub tenant: &'a Tenant,
-    /// The mailbox.
-    pub recipient: &'a Address,
+    /// The delivery it is about.
+    #[serde(flatten)]
+    pub about: Option<&'a About>,
     /// The caller's labels.
     pub tags: &'a BTreeMap<String, String>,
-    /// The lane.
-    pub lane: Lane,
     /// When.
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
@@ -42,6 +39,9 @@ pub struct EventView<'a> {
     /// What changed at the receiver, for its own events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<&'a SiteChange>,
+    /// What changed about a sender domain, for its own events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<&'a DomainChange>,
 }
 
 impl<'a> EventView<'a> {
@@ -51,15 +51,14 @@ impl<'a> EventView<'a> {
             cursor: cursor.map(|cursor| cursor.to_string()),
             event_id: &event.event_id,
             kind: event.kind,
-            message_id: &event.message_id,
             tenant: &event.tenant,
-            recipient: &event.recipient,
+            about: event.about.as_ref(),
             tags: &event.tags,
-            lane: event.lane,
             at: event.at,
             attempt: event.attempt.as_ref().map(AttemptView::of),
             next_attempt_at: event.next_attempt_at,
             site: event.site.as_ref(),
+            domain: event.domain.as_ref(),
         }
     }
 }

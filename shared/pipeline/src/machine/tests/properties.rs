@@ -140,7 +140,7 @@ impl World {
             match effect {
                 Effect::Job(job) => self.jobs.push((job, Acked::No)),
                 Effect::Event(event) => {
-                    let fact = (event.kind, event.recipient.to_string(), event.at);
+                    let fact = (event.kind, event.about.as_ref().unwrap().recipient.to_string(), event.at);
                     let known = self.events.entry(event.event_id.clone()).or_insert_with(|| fact.clone());
                     assert_eq!(*known, fact, "one id, two facts");
                 }

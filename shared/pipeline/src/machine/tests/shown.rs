@@ -78,7 +78,7 @@ pub(super) fn effects(effects: &[Effect]) -> String {
             Effect::Suppress(entry) => format!("suppress {}", entry.address.local()),
             Effect::Event(event) => {
                 let kind = event.kind.as_str().trim_start_matches("delivery.");
-                format!("{kind} {}", event.recipient.local())
+                format!("{kind} {}", event.about.as_ref().unwrap().recipient.local())
             }
             Effect::DeadLetter(letter) => format!("dead letter {}: {}", name(&letter.job), letter.reason),
         })

@@ -21,6 +21,7 @@ pub mod intake;
 pub mod invocation;
 mod kept_mail;
 pub mod log;
+pub mod monitor;
 mod notified;
 mod object;
 pub mod policy;

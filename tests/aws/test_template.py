@@ -40,6 +40,8 @@ METRICS = {
     "Accepted", "Attempts", "Delivered", "Deferred", "Bounced", "Throttled", "Expired", "Suppressed", "Ambiguous",
     "Complained", "TimeToDelivery", "LedgerAge", "Waiting", "DeadLetters", "DnsTime", "TlsTime", "ConnectTime",
     "AwsCalls", "AwsThrottles", "StoreErrors", "Refused", "SiteChanges", "SitesShut",
+    "AuthDrifted", "DomainsWrong", "DmarcOwn", "DmarcOwnFailed", "DmarcOthers", "DmarcOthersFailed", "TlsSessions",
+    "TlsSessionsFailed",
 }
 
 

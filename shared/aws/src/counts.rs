@@ -112,7 +112,7 @@ impl Counted {
                     ("TlsSessions", sessions.0),
                     ("TlsSessionsFailed", sessions.1),
                 ];
-                for (metric, number) in metrics {
+                for (metric, number) in metrics.into_iter().filter(|(_, number)| *number > 0) {
                     self.all.add(metric, usize::try_from(number).unwrap_or(usize::MAX));
                 }
             }

@@ -45,6 +45,7 @@ schedule = ["{parked}s"]
 [auth]
 require_identity = false
 require_alignment = false
+audit_every = "1s"
 [[shaping]]
 match = "default"
 rate = "unlimited"

@@ -65,7 +65,8 @@ pub async fn take_report(
 /// A report in a few numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reported {
-    /// Messages from our addresses that said they were of the domain, and those of them that failed DMARC.
+    /// Messages from our addresses that said they were of the domain, and those of them that failed DMARC; from everywhere,
+    /// where the policy names no address of ours.
     pub own: (u64, u64),
     /// The same from all others.
     pub others: (u64, u64),
@@ -75,10 +76,12 @@ pub struct Reported {
 
 fn sums(policy: &Policy, summary: &Summary) -> Reported {
     let mut sums = Reported::default();
+    let knows_none = policy.egress.iter().all(|egress| egress.public_ip.is_empty());
     match &summary.about {
         Findings::Dmarc { sources, .. } => {
             for source in sources {
-                let side = if is_ours(policy, source.ip) { &mut sums.own } else { &mut sums.others };
+                let side =
+                    if knows_none || is_ours(policy, source.ip) { &mut sums.own } else { &mut sums.others };
                 side.0 = side.0.saturating_add(source.messages);
                 side.1 = side.1.saturating_add(source.messages.saturating_sub(source.passed));
             }

@@ -97,7 +97,10 @@ pub async fn round<D: Dns + CheckSpf>(
     let (mut round, mut after) = (Round::default(), None::<Domain>);
     loop {
         let page = stores.watches.proved(after.as_ref(), PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(round) };
+        let Some((last, _)) = page.last() else {
+            ambient.note(Happened::DomainsWrong(round.wrong));
+            return Ok(round);
+        };
         after = Some(last.clone());
         let looks = page.into_iter().filter_map(|(domain, tenant)| Some((tenant?, domain)));
         let looks = stream::iter(looks).map(|(tenant, domain)| async move {

@@ -132,6 +132,25 @@ def test_a_complaint_closes_its_lane(place):
     api.follow(api.send("ann@example.net", lane="transactional"), "delivered")
 
 
+def test_bulk_mail_without_one_click_is_told_or_refused(world):
+    world.receiver("mx1.example.net", "example.net")
+    by_hand = {"List-Unsubscribe": "<https://acme.example/u/1>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+    telling = world.server(more='[bulk]\nlist_unsubscribe = "tell"\n').api
+    [warning] = telling.submit("ann@example.net", lane="bulk").expect(202).json["warnings"]
+    assert "List-Unsubscribe" in warning["field"] and "unsubscribe" in warning["detail"]
+    assert "warnings" not in telling.submit("ann@example.net", lane="bulk", headers=by_hand).expect(202).json
+    assert "warnings" not in telling.submit("ann@example.net").expect(202).json
+    again = [telling.submit("ann@example.net", lane="bulk", key="k").expect(202).json for _ in range(2)]
+    assert again[0] == again[1] and again[0]["warnings"]
+    refusing = world.server(more='[bulk]\nlist_unsubscribe = "refuse"\n').api
+    refused = refusing.submit("ann@example.net", lane="bulk").expect(422).problem
+    assert "RFC 8058" in str(refusing.submit("ann@example.net", lane="bulk",
+                                             headers={"List-Unsubscribe": by_hand["List-Unsubscribe"]}).expect(422).problem)
+    assert "bulk.list_unsubscribe" in str(refused) and "unsubscribe" in str(refused), refused
+    refusing.submit("ann@example.net", lane="bulk", headers=by_hand).expect(202)
+    refusing.submit("success@sandbox.example", lane="bulk", sandbox=True).expect(202)
+
+
 def test_one_click_unsubscribes_and_a_look_does_not(place):
     host, api = place
     id = api.send("ann@example.net", lane="bulk", unsubscribe=True)

@@ -413,8 +413,11 @@ fn unfold(value: &str) -> String {
     value.trim().chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
+mod fields;
 mod speakers;
 #[cfg(test)]
 mod tests;
+mod unsubscribe;
 
 pub use speakers::speaks_for;
+pub use unsubscribe::{UnsubscribeOffer, unsubscribe_offer};

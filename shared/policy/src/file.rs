@@ -46,6 +46,8 @@ pub struct Policy {
     pub reactions: Vec<Reaction>,
     /// `[auth]`.
     pub auth: Auth,
+    /// `[bulk]`.
+    pub bulk: Bulk,
     /// `[suppression]`.
     pub suppression: SuppressionPolicy,
     /// `[retention]`.
@@ -187,6 +189,31 @@ impl Default for Auth {
     }
 }
 
+named! {
+    /// What becomes of bulk mail that does not offer to unsubscribe with one click.
+    OnMissing {
+        /// It is taken.
+        Ignore = "ignore",
+        /// It is taken, and its sender is told.
+        Tell = "tell",
+        /// It is refused.
+        Refuse = "refuse",
+    }
+}
+
+/// `[bulk]`: what is asked of mail in that lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bulk {
+    /// Where List-Unsubscribe and List-Unsubscribe-Post are missing (RFC 8058).
+    pub list_unsubscribe: OnMissing,
+}
+
+impl Default for Bulk {
+    fn default() -> Self {
+        Self { list_unsubscribe: OnMissing::Tell }
+    }
+}
+
 /// `[retention]`: how long what is final is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -233,6 +260,7 @@ impl Default for Policy {
             verdicts: Vec::new(),
             reactions: Vec::new(),
             auth: Auth::default(),
+            bulk: Bulk::default(),
             suppression: SuppressionPolicy::default(),
             retention: Retention { ledger: DAY * 30, spool: DAY * 7, events: DAY * 30 },
             size: SizeLimits { message_bytes: 40_000_000, recipients: 1_000 },

@@ -31,7 +31,7 @@ pub mod verdict;
 
 pub use classify::{Classifier, Observed, wait_named};
 pub use explain::Explained;
-pub use file::{Egress, EgressName, Policy, Smarthost};
+pub use file::{Egress, EgressName, OnMissing, Policy, Smarthost};
 pub use limits::{Given, Limits, Place};
 pub use quota::{Quota, QuotaLimits};
 pub use rate::Rate;

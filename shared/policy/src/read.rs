@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use crate::check::check;
 use crate::classify::{CodePattern, EnhancedPattern, Rule};
 use crate::file::{
-    AddressFamily, Egress, EgressName, Matches, Policy, Route, RouteMatch, Shaping, Smarthost, Tls,
+    AddressFamily, Egress, EgressName, Matches, OnMissing, Policy, Route, RouteMatch, Shaping, Smarthost, Tls,
 };
 use crate::limits::Per;
 use crate::quota::{Quota, QuotaLimits};
@@ -119,6 +119,12 @@ fn read(mut root: Section<'_, '_>) -> (Policy, Positions) {
     auth.set("audit_every", &mut policy.auth.audit_every, some_span);
     policy.auth.rotate_after = auth.get("rotate_after", some_span);
     auth.done();
+
+    let mut bulk = root.table("bulk");
+    bulk.set("list_unsubscribe", &mut policy.bulk.list_unsubscribe, |v| {
+        one_of(v, OnMissing::parse, OnMissing::ALL)
+    });
+    bulk.done();
 
     read_keeping(&mut root, &mut policy);
     policy.quota = read_quota(root.table("quota"));

@@ -5,6 +5,7 @@
 use mail_parser::HeaderValue;
 use mail_parser::parsers::MessageStream;
 
+use super::fields::fields;
 use super::unfold;
 use crate::Domain;
 
@@ -17,7 +18,7 @@ const DOMAINS_MAX: usize = 64;
 /// CRLF. `None`: there are more than anybody means.
 pub fn speaks_for(message: &[u8]) -> Option<Vec<(&'static str, Domain)>> {
     let mut found: Vec<(&'static str, Domain)> = Vec::new();
-    for (name, value) in fields(message) {
+    for (name, value) in fields(message, &FIELDS) {
         let unfolded = unfold(&value);
         let mut texts = vec![decoded(&unfolded), unfolded.clone()];
         let field = format!("{unfolded}\r\n");
@@ -34,27 +35,6 @@ pub fn speaks_for(message: &[u8]) -> Option<Vec<(&'static str, Domain)>> {
         }
     }
     Some(found)
-}
-
-/// Author fields with their values, folded as they are.
-fn fields(message: &[u8]) -> Vec<(&'static str, String)> {
-    let end = message.windows(4).position(|octets| octets == b"\r\n\r\n").unwrap_or(message.len());
-    let header = String::from_utf8_lossy(&message[..end]);
-    let mut fields: Vec<(Option<&'static str>, String)> = Vec::new();
-    for line in header.split("\r\n") {
-        match fields.last_mut() {
-            Some((_, value)) if line.starts_with([' ', '\t']) => {
-                value.push(' ');
-                value.push_str(line.trim_start());
-            }
-            _ => {
-                let (name, value) = line.split_once(':').unwrap_or((line, ""));
-                let known = FIELDS.into_iter().find(|known| name.trim_end().eq_ignore_ascii_case(known));
-                fields.push((known, value.to_owned()));
-            }
-        }
-    }
-    fields.into_iter().filter_map(|(name, value)| Some((name?, value))).collect()
 }
 
 fn decoded(value: &str) -> String {

@@ -5,6 +5,7 @@
 
 mod authorise;
 mod letter;
+mod lists;
 mod mime;
 mod offer;
 mod quota;
@@ -129,12 +130,24 @@ pub struct AcceptedMessage {
     pub recipients: usize,
     /// `queued`, or `scheduled` where it was sent for later.
     pub status: &'static str,
+    /// What receivers may mind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// What receivers may mind of a message that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Warning {
+    /// Where.
+    pub field: &'static str,
+    /// What, and the way out.
+    pub detail: String,
 }
 
 impl AcceptedMessage {
     fn of(row: &Row) -> Self {
         let status = if row.facts.send_at.is_some() { "scheduled" } else { "queued" };
-        Self { id: row.key.message.clone(), recipients: quota::recipients(row), status }
+        Self { id: row.key.message.clone(), recipients: quota::recipients(row), status, warnings: Vec::new() }
     }
 }
 
@@ -181,6 +194,8 @@ pub async fn accept(
         return vec![Err(Refusal::Unavailable); count];
     };
     let built = authorise::all(ambient, stores, tenant, built).await;
+    let weighed = built.into_iter().map(|one| lists::weighed(&policy, one));
+    let (built, warnings): (Vec<_>, Vec<_>) = weighed.unzip();
     let limits = policy.quota.of(tenant);
     if let Err(refusal) = quota::take(&*stores.quotas, &limits, tenant, now, &built).await {
         match refusal {
@@ -189,23 +204,25 @@ pub async fn accept(
         }
         return built.into_iter().map(|one| one.and(Err(refusal.clone()))).collect();
     }
-    store(&*ambient.meter, &*stores.intake, built).await
+    store(&*ambient.meter, &*stores.intake, built, warnings).await
 }
 
 async fn store(
     meter: &dyn Meter,
     intake: &dyn Intake,
     built: Vec<Result<Acceptance, Refusal>>,
+    warnings: Vec<Option<Warning>>,
 ) -> Vec<Result<AcceptedMessage, Refusal>> {
     let mut answers = Vec::with_capacity(built.len());
     let mut acceptances = Vec::with_capacity(built.len());
     let mut lanes = Vec::with_capacity(built.len());
-    for result in built {
+    for (result, warning) in built.into_iter().zip(warnings) {
         if result.is_err() {
             meter.note(Happened::Refused);
         }
         answers.push(result.map(|acceptance| {
-            let answer = AcceptedMessage::of(&acceptance.row);
+            let mut answer = AcceptedMessage::of(&acceptance.row);
+            answer.warnings.extend(warning);
             lanes.push(acceptance.row.facts.lane);
             acceptances.push(acceptance);
             answer
@@ -233,7 +250,9 @@ async fn store(
                     meter.note(Happened::Accepted { lane, recipients: answer.recipients });
                     Ok(answer)
                 }
-                Some((Accepted::Same(row), _)) => Ok(AcceptedMessage::of(&row)),
+                Some((Accepted::Same(row), _)) => {
+                    Ok(AcceptedMessage { warnings: answer.warnings, ..AcceptedMessage::of(&row) })
+                }
                 Some((Accepted::Conflict, _)) => {
                     meter.note(Happened::Refused);
                     Err(Refusal::Conflict)

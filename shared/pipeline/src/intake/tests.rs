@@ -454,17 +454,21 @@ async fn keys_find_the_same_message_and_answers_keep_their_order() {
     };
     let batch =
         vec![one("k", 0, b"1", "a@b.example"), one("k", 1, b"1", "nobody"), one("k", 2, b"1", "c@d.example")];
-    let first = super::store(&Unmetered, &store, batch.clone()).await;
+    let store_all = async |store: &Remembers, built: Vec<Result<Acceptance, Refusal>>| {
+        let warnings = vec![None; built.len()];
+        super::store(&Unmetered, store, built, warnings).await
+    };
+    let first = store_all(&store, batch.clone()).await;
     assert_eq!(first.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
     assert_eq!(
-        super::store(&Unmetered, &store, batch.clone()).await,
+        store_all(&store, batch.clone()).await,
         first,
         "the same request is answered the same"
     );
-    let other = super::store(&Unmetered, &store, vec![one("k", 0, b"2", "a@b.example")]).await;
+    let other = store_all(&store, vec![one("k", 0, b"2", "a@b.example")]).await;
     assert_eq!(other, [Err(Refusal::Conflict)]);
     *store.down.lock().unwrap() = true;
-    let failed = super::store(&Unmetered, &store, batch).await;
+    let failed = store_all(&store, batch).await;
     assert_eq!(failed[0], Err(Refusal::Unavailable));
     assert!(matches!(failed[1], Err(Refusal::Invalid(_))), "a refusal stays one");
 }

@@ -78,6 +78,34 @@ def test_without_an_identity_a_strict_policy_takes_no_mail(world):
     assert verifies(world, host.taken[-1].data)
 
 
+def test_alignment_is_by_dkim_or_by_spf_strict_or_relaxed(world):
+    """RFC 9989 4.4: who may send as what, by what its domain asks for; each row has a domain of its own."""
+    api = world.server(more='[auth]\nrequire_alignment = true\n[[egress]]\nname = "default"\npublic_ip = ["192.0.2.25"]\n').api
+    host = world.receiver("mx1.example.net", "example.net")
+    passes, fails = "v=spf1 ip4:192.0.2.25 -all", "v=spf1 -all"
+    table = [
+        # From below the domain?, adkim, aspf, return path (below the domain, it, or elsewhere), its SPF: may it be sent?
+        ("", "r", "r", "bounces.{d}", fails, True),
+        ("news.", "r", "r", "bounces.{d}", fails, True),
+        ("", "s", "s", "bounces.{d}", fails, True),
+        ("news.", "s", "r", "bounces.{d}", passes, True),
+        ("news.", "s", "r", "bounces.{d}", fails, False),
+        ("news.", "s", "s", "bounces.{d}", passes, False),
+        ("news.", "s", "s", "news.{d}", passes, True),
+        ("news.", "s", "r", "bounces.elsewhere{n}.example", passes, False),
+    ]
+    for n, (below, adkim, aspf, envelope, spf, may) in enumerate(table):
+        domain = f"align{n}.example"
+        envelope = envelope.format(d=domain, n=n)
+        world.names.txt(f"_dmarc.{domain}", f"v=DMARC1; p=reject; adkim={adkim}; aspf={aspf}").txt(envelope, spf)
+        prove(world, api, domain, subdomains=True, return_path=envelope)
+        answer = api.submit("ann@example.net", **{"from": f"a@{below}{domain}"})
+        assert answer.status == (202 if may else 422), (table[n], answer.body)
+        if not may:
+            assert "DMARC" in str(answer.problem), answer.problem
+    until(lambda: len(host.taken) == sum(row[-1] for row in table), "what may be sent arrives")
+
+
 def test_keys_are_rotated_without_an_unsigned_message(world):
     host = world.receiver("mx1.example.net", "example.net")
     api = world.server().api

@@ -31,6 +31,7 @@ fn identity(of: &str, domain: &str, version: u64) -> Identity {
         return_path: Some(Domain::parse("bounces.acme.example").unwrap()),
         notices: posthaste_pipeline::row::Told::Wanted,
         alignment: Mode::Strict,
+        spf: Some(Mode::Relaxed),
         keys: vec![key],
     }
 }

@@ -27,6 +27,7 @@ async fn proved(bench: &Bench) {
             return_path: None,
             notices: posthaste_pipeline::row::Told::Wanted,
             alignment: Mode::Relaxed,
+            spf: None,
             keys: Vec::new(),
         };
         assert!(bench.stores.identities.put(&identity).await.unwrap());

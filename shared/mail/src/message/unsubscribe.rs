@@ -19,7 +19,8 @@ const ONE_CLICK: &str = "List-Unsubscribe-Post";
 /// What a message offers; its lines end with CRLF.
 pub fn unsubscribe_offer(message: &[u8]) -> UnsubscribeOffer {
     let found = fields(message, &[WAYS, ONE_CLICK]);
-    let value = |name: &'static str| found.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value);
+    let value =
+        |name: &'static str| found.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value);
     let ways: Vec<String> = value(WAYS).flat_map(|value| value.split(',')).map(uri).collect();
     let is_web = |uri: &String| uri.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("https://"));
     let says_so =

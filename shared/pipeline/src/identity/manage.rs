@@ -2,6 +2,7 @@
 
 use posthaste_auth::align::{self, Mode};
 use posthaste_auth::audit::{Egress, Expected, Subject, has_key};
+use posthaste_auth::dns::{CheckSpf, Spf};
 use posthaste_auth::record::{Record, Wanted, dkim_name};
 use posthaste_auth::resolver::Asked;
 use posthaste_auth::{Algorithm, Answer, Dns, KeyError, PrivateKey};
@@ -99,6 +100,7 @@ pub async fn register(
                 return_path: None,
                 notices: Told::Unwanted,
                 alignment: Mode::Relaxed,
+                spf: None,
                 keys: Vec::new(),
             },
         };
@@ -214,10 +216,10 @@ pub struct Verified {
 }
 
 /// Looks whether the keys are published, and takes those into use that are.
-pub async fn verify(
+pub async fn verify<D: Dns + CheckSpf>(
     ambient: &Ambient,
     stores: &Stores,
-    dns: &dyn Dns,
+    dns: &D,
     tenant: &Tenant,
     domain: &Domain,
 ) -> Result<Verified, IdentityError> {
@@ -239,8 +241,12 @@ pub async fn verify(
             }
             let walk = align::walk(dns, &domain.to_string()).await;
             if walk.failed.is_none() {
-                next.alignment =
-                    walk.policy(&domain.to_string()).map_or(Mode::Relaxed, |(_, record)| record.dkim);
+                let record = walk.policy(&domain.to_string()).map(|(_, record)| record);
+                next.alignment = record.map_or(Mode::Relaxed, |record| record.dkim);
+                let mode = record.map_or(Mode::Relaxed, |record| record.spf);
+                if let Some(spf) = envelope(dns, &policy, &known, mode, &walk.organizational).await {
+                    next.spf = spf;
+                }
             }
         }
         if next == known {
@@ -253,6 +259,37 @@ pub async fn verify(
         }
     }
     Err(IdentityError::Busy)
+}
+
+/// How SPF of an identity's envelope is aligned; the outer none: nobody could say now.
+async fn envelope<D: Dns + CheckSpf>(
+    dns: &D,
+    policy: &Policy,
+    identity: &Identity,
+    mode: Mode,
+    organization: &str,
+) -> Option<Option<Mode>> {
+    let mut egress = Vec::new();
+    let subject = audit_subject(policy, &identity.domain, Some(identity), &mut egress);
+    let Some(envelope) = subject.return_path.map(ToString::to_string) else { return Some(None) };
+    if subject.egress.is_empty() {
+        return Some(None);
+    }
+    for Egress { ip, hostname } in subject.egress {
+        match dns.spf(*ip, &envelope, hostname).await {
+            Spf::Pass => {}
+            Spf::TempError => return None,
+            _ => return Some(None),
+        }
+    }
+    if mode == Mode::Strict {
+        return Some(Some(Mode::Strict));
+    }
+    let walk = align::walk(dns, &envelope).await;
+    if walk.failed.is_some() {
+        return None;
+    }
+    Some(walk.organizational.eq_ignore_ascii_case(organization).then_some(Mode::Relaxed))
 }
 
 /// Selectors with our key, and the others with the reason.

@@ -59,6 +59,10 @@ pub struct Identity {
     /// What its policy record asks of signatures, when it was last looked at.
     #[serde(default)]
     pub alignment: Mode,
+    /// How its envelope's SPF is aligned, when it was last looked at, where our addresses passed; none: they did not, or it is
+    /// another organization's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spf: Option<Mode>,
     /// Its keys, oldest first.
     pub keys: Vec<DkimKey>,
 }

@@ -86,6 +86,7 @@ mod tests {
             return_path: None,
             notices: crate::row::Told::Unwanted,
             alignment: posthaste_auth::align::Mode::Relaxed,
+            spf: None,
             keys: keys.split(", ").map(key).collect(),
         }
     }

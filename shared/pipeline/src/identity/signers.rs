@@ -40,6 +40,8 @@ pub struct Proved {
     pub notices: Told,
     /// What its policy record asks of signatures.
     pub alignment: Mode,
+    /// How its envelope's SPF is aligned; none: it does not pass.
+    pub spf: Option<Mode>,
     /// One signer a key in use.
     pub signers: Vec<Signer>,
 }
@@ -131,6 +133,7 @@ async fn prove(stores: &Stores, identity: &Identity) -> Result<Proved, StoreErro
         return_path: identity.return_path.clone(),
         notices: identity.notices,
         alignment: identity.alignment,
+        spf: identity.spf,
         signers,
     })
 }

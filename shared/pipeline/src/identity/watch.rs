@@ -160,10 +160,10 @@ async fn look<D: Dns + CheckSpf>(
 }
 
 /// The identity after its keys have moved on: published ones are used, old ones go, and the next is made when it is time.
-async fn moved_on(
+async fn moved_on<D: Dns + CheckSpf>(
     ambient: &Ambient,
     stores: &Stores,
-    dns: &dyn Dns,
+    dns: &D,
     tenant: &Tenant,
     domain: &Domain,
 ) -> Result<Option<Identity>, StoreError> {

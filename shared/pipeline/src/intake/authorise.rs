@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use posthaste_auth::align::signs_for;
+use posthaste_auth::align::{Mode, signs_for};
 use posthaste_mail::message::speaks_for;
 use posthaste_mail::{Domain, ReversePath, Tenant};
 use posthaste_policy::Policy;
@@ -148,14 +148,23 @@ fn authorise(
         )));
     }
     if policy.auth.require_alignment.unwrap_or(true) {
-        aligned(from, own.as_deref())?;
+        aligned(policy, from, own.as_deref())?;
     }
     Ok(Standing { own, notices })
 }
 
-/// Whether receivers will find a signature that is aligned with From (RFC 9989 4.9.1). SPF alone is not enough for us: it
-/// breaks when mail is forwarded.
-fn aligned(from: &Domain, own: Option<&Proved>) -> Result<(), Refusal> {
+/// Whether receivers will find a signature or an envelope that is aligned with From (RFC 9989 4.9.1).
+fn aligned(policy: &Policy, from: &Domain, own: Option<&Proved>) -> Result<(), Refusal> {
+    let envelope = own.and_then(|own| own.return_path.as_ref()).or(policy.mta.return_path_domain.as_ref());
+    let by_spf = match own.and_then(|own| own.spf) {
+        None => false,
+        // Its organization is that of the identity, which From is of.
+        Some(Mode::Relaxed) => true,
+        Some(Mode::Strict) => envelope == Some(from),
+    };
+    if by_spf {
+        return Ok(());
+    }
     let detail = match own {
         None => format!("no key signs for {from}: `posthaste identity add {from}`"),
         Some(own) if own.signers.is_empty() => {
@@ -165,7 +174,8 @@ fn aligned(from: &Domain, own: Option<&Proved>) -> Result<(), Refusal> {
             )
         }
         Some(own) if !signs_for(from, &own.domain, own.alignment) => format!(
-            "{} signs, and its policy asks for the very domain (adkim=s): `posthaste identity add {from}`, or publish adkim=r",
+            "{} signs, its policy asks for the very domain (adkim=s), and SPF of the return path is not aligned: `posthaste \
+             identity add {from}`, or publish adkim=r",
             own.domain
         ),
         Some(_) => return Ok(()),

@@ -460,11 +460,7 @@ async fn keys_find_the_same_message_and_answers_keep_their_order() {
     };
     let first = store_all(&store, batch.clone()).await;
     assert_eq!(first.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
-    assert_eq!(
-        store_all(&store, batch.clone()).await,
-        first,
-        "the same request is answered the same"
-    );
+    assert_eq!(store_all(&store, batch.clone()).await, first, "the same request is answered the same");
     let other = store_all(&store, vec![one("k", 0, b"2", "a@b.example")]).await;
     assert_eq!(other, [Err(Refusal::Conflict)]);
     *store.down.lock().unwrap() = true;

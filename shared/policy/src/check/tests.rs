@@ -55,7 +55,7 @@ fn each_mistake_is_named_with_its_line_and_the_way_out() {
     check("[mta]\nhostnam = \"a.example\"", "line 2: mta.hostnam: unknown key; did you mean `hostname`?");
     check(
         "[colour]\nx = 1",
-        "line 1: colour: unknown key; known here: mta, egress, dns, smtp, tls, retry, shaping, route, verdict, reaction, auth, suppression, retention, limits, quota, sandbox",
+        "line 1: colour: unknown key; known here: mta, egress, dns, smtp, tls, retry, shaping, route, verdict, reaction, auth, bulk, suppression, retention, limits, quota, sandbox",
     );
     check("[mta]\nhostname = 5", "line 2: mta.hostname: is a text in quotes, not an integer");
     check(

@@ -146,6 +146,12 @@ fn attempts(owned: &Owned) -> Vec<Attempt<'static>> {
             Value::Null,
             404,
         ),
+        of(
+            "GET /v1/identities/{domain}/reports",
+            &format!("/v1/identities/{MARK}.example/reports"),
+            Value::Null,
+            404,
+        ),
         of("GET /v1/feedback", "/v1/feedback", Value::Null, 403),
         of("POST /v1/feedback", &format!("/v1/feedback?rcpt_to={address}"), json!({}), 415),
         of("GET /u/{token}", &format!("/u/{message}"), Value::Null, 404),

@@ -42,6 +42,7 @@ test-aws-stores: install-aws-deps ## The store contract on the emulated AWS, and
 	@CARGO="$(CARGO)" $(AWS_VENV)/bin/python tests/aws/stores.py $(ARGS)
 
 bench: install-test-deps ## Messages/s and CPU beside Postfix, one table and bench.json
+	@PATH="$$PATH:/usr/sbin" command -v opendkim >/dev/null || tests/install-debs opendkim
 	@$(CARGO) build --release --quiet
 	@$(CARGO) build --release --quiet -p posthaste-smtp --example hop
 	@POSTHASTE="$(TARGET)/release/posthaste" HOP="$(TARGET)/release/examples/hop" $(VENV)/bin/python tests/bench/bench.py $(ARGS)

@@ -2,7 +2,7 @@
 
 End to end: 5,000 messages of 10 KB from 20 clients until the last one has arrived at smtp-sink. Posthaste takes them
 over HTTP from ab (keep-alive) and answers when they are durable; Postfix takes them over SMTP from smtp-source. The
-hop alone: one connection straight into smtp-sink, beside smtp-source. Round trips: over a line of 50 ms.
+same signed with RSA of 2048 bits, where Postfix asks opendkim. The hop alone: one connection straight into smtp-sink, beside smtp-source. Round trips: over a line of 50 ms.
 
 Everything is on loopback, bounded in time, and ended by its pid.
 """
@@ -25,7 +25,8 @@ from accounting import Account, busy_s, prefer  # noqa: E402
 from harness import postfix  # noqa: E402
 from harness.names import Names  # noqa: E402
 from harness.program import Server  # noqa: E402
-from sink import Latency, Sink, free_port, wait  # noqa: E402
+from harness.receiver import Receiver  # noqa: E402
+from sink import Latency, Sink, free_port, listens, wait  # noqa: E402
 
 CLIENTS = 20
 SIZE_BYTES = 10 * 1024
@@ -62,6 +63,27 @@ smtp_tls_security_level =
 """
 
 
+# opendkim as Debian configures it, but for names, places, and what is signed: as much as Posthaste signs.
+SIGNER = """\
+Mode s
+Domain acme.example
+Selector bench
+KeyFile {folder}/key.pem
+Socket inet:{port}@127.0.0.1
+Canonicalization relaxed/relaxed
+InternalHosts 127.0.0.1
+RequireSafeKeys no
+UMask 007
+OversignHeaders From,To,Subject,Date
+PidFile {folder}/pid
+Syslog no
+"""
+MILTER = """\
+smtpd_milters = inet:127.0.0.1:{milter}
+milter_default_action = tempfail
+"""
+
+
 def text_of(size):
     """Text that makes a message of about that size, in lines as people write them."""
     line = "The quick brown fox jumps over the lazy dog and back again, all day\n"
@@ -71,7 +93,7 @@ def text_of(size):
 class Posthaste:
     """`posthaste dev`, durable, on a disk, with one MX."""
 
-    def __init__(self, folder, mx_ip, mx_port, connections, account=None):
+    def __init__(self, folder, mx_ip, mx_port, connections, account=None, signed=False):
         self.names = Names()
         self.names.mx("bench.example", (10, "mx.bench.example")).a("mx.bench.example", mx_ip)
         policy = POLICY.format(dns=self.names.address, port=mx_port, connections=connections)
@@ -79,6 +101,14 @@ class Posthaste:
         prefer(self.server.process.pid)
         if account:
             account.watch(self.server.process.pid)
+        if signed:
+            api = self.server.api
+            for record in api.put("/v1/identities/acme.example", {}).expect(200).json["records"]:
+                if record["required"]:
+                    self.names.txt(record["name"], record["value"])
+            proved = api.post("/v1/identities/acme.example:verify").expect(200).json
+            if proved["status"] != "verified":
+                raise RuntimeError(f"nothing would be signed: {proved}")
         self.request = Path(folder) / "request.json"
         self.request.write_text(json.dumps({"from": "hello@acme.example", "to": ["sink@bench.example"],
                                             "subject": "bench", "text": text_of(SIZE_BYTES)}))
@@ -134,17 +164,38 @@ def end_to_end(name, messages, folder, start):
     }
 
 
-def start_posthaste(messages):
+def start_posthaste(messages, signed=False):
     def start(sink, accounts, folder):
-        posthaste = Posthaste(folder, sink.ip, sink.port, CLIENTS, accounts["mta"])
+        posthaste = Posthaste(folder, sink.ip, sink.port, CLIENTS, accounts["mta"], signed)
         return (lambda: ab(posthaste, messages, accounts["load"])), posthaste.close
     return start
 
 
-def start_postfix(messages):
+def start_signer(account, folder):
+    """opendkim with a key of its own: where it listens, and how to end it."""
+    folder.mkdir()
+    subprocess.run(["openssl", "genrsa", "-out", folder / "key.pem", "2048"], capture_output=True, check=True)
+    port = free_port()
+    (folder / "opendkim.conf").write_text(SIGNER.format(folder=folder, port=port))
+    process = subprocess.Popen(["opendkim", "-f", "-x", folder / "opendkim.conf"], preexec_fn=account.join)
+    account.watch(process.pid)
+    prefer(process.pid)
+    wait(lambda: listens("127.0.0.1", port), "opendkim listens", 10)
+
+    def stop():
+        process.terminate()
+        process.wait(10)
+    return port, stop
+
+
+def start_postfix(messages, signed=False):
     def start(sink, accounts, folder):
-        port = free_port()
+        port, ends = free_port(), []
         settings = RELAY.format(sink_ip=sink.ip, sink_port=sink.port)
+        if signed:
+            milter, stop = start_signer(accounts["mta"], folder / "signer")
+            settings += MILTER.format(milter=milter)
+            ends.append(stop)
         relay = postfix.Postfix(folder / "relay", "127.0.0.1", port, settings, before_exec=accounts["mta"].join).start()
         accounts["mta"].watch(relay.master)
         prefer(relay.master)
@@ -153,8 +204,30 @@ def start_postfix(messages):
             subprocess.run(["smtp-source", "-s", str(CLIENTS), "-m", str(messages), "-l", str(SIZE_BYTES), "-f",
                             "hello@acme.example", "-t", "sink@bench.example", f"127.0.0.1:{port}"], check=True,
                            timeout=LIMIT_S, preexec_fn=accounts["load"].join)
-        return submit, relay.stop
+
+        def close():
+            for end in [relay.stop, *ends]:
+                end()
+        return submit, close
     return start
+
+
+def is_signed(folder, start):
+    """Whether what leaves has a signature of acme.example: else a run would measure nothing."""
+    folder.mkdir()
+    accounts = {part: Account(f"proof_{part}") for part in ("mta", "load")}
+    receiver = Receiver("127.0.0.1", free_port(), name="mx.bench.example")
+    submit, close = start(receiver, accounts, folder)
+    try:
+        submit()
+        wait(lambda: receiver.taken, "one message", 30)
+    finally:
+        close()
+        receiver.close()
+        for account in accounts.values():
+            account.close()
+    header = receiver.taken[0].data.split(b"\r\n\r\n", 1)[0].replace(b" ", b"")
+    return b"DKIM-Signature:" in header and b"d=acme.example;" in header and b"a=rsa-sha256;" in header
 
 
 def timed(command):
@@ -217,11 +290,13 @@ def round_trips(program, folder):
 
 def table(result):
     rows = [("", "messages/s", "CPU s per 1,000", "others' CPU s")]
-    for side, label in (("posthaste", "Posthaste, HTTP to sink"), ("postfix", "Postfix, SMTP to sink")):
-        if row := result["end_to_end"].get(side):
-            rows.append((label, row["messages_per_s"], row["cpu_s_per_1000"], row["others_cpu_s"]))
-    if ratio := result["end_to_end"].get("ratio"):
-        rows.append(("Posthaste ÷ Postfix", f"{ratio['messages_per_s']} ×", f"1/{ratio['cpu']}", ""))
+    for part, by in (("end_to_end", "Postfix"), ("signed", "Postfix and opendkim")):
+        what = ", signed" if part == "signed" else ""
+        for side, label in (("posthaste", f"Posthaste{what}, HTTP to sink"), ("postfix", f"{by}, SMTP to sink")):
+            if row := result[part].get(side):
+                rows.append((label, row["messages_per_s"], row["cpu_s_per_1000"], row["others_cpu_s"]))
+        if ratio := result[part].get("ratio"):
+            rows.append((f"Posthaste{what} ÷ {by}", f"{ratio['messages_per_s']} ×", f"1/{ratio['cpu']}", ""))
     for side, label in (("posthaste", "hop: Posthaste"), ("smtp_source", "hop: smtp-source -d")):
         if row := result["hop"].get(side):
             rows.append((label, row["messages_per_s"], row["cpu_s_per_1000"], ""))
@@ -238,15 +313,15 @@ def table(result):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--messages", type=int, default=5000)
-    parser.add_argument("--only", choices=["posthaste", "postfix", "hop", "round-trips"])
+    parser.add_argument("--only", choices=["posthaste", "postfix", "signed", "hop", "round-trips"])
     arguments = parser.parse_args()
     for tool in ("smtp-sink", "smtp-source", "ab"):
         if not shutil.which(tool):
             sys.exit(f"{tool} is missing: make install-test-deps")
     program = os.environ.get("HOP", str(ROOT / "target/release/examples/hop"))
-    result = {"messages": arguments.messages, "size_bytes": SIZE_BYTES, "clients": CLIENTS, "end_to_end": {}, "hop": {},
+    result = {"messages": arguments.messages, "size_bytes": SIZE_BYTES, "clients": CLIENTS, "end_to_end": {}, "signed": {}, "hop": {},
               "preferred": prefer(os.getpid()), "not_measured": []}
-    wanted = [arguments.only] if arguments.only else ["posthaste", "postfix", "hop", "round-trips"]
+    wanted = [arguments.only] if arguments.only else ["posthaste", "postfix", "signed", "hop", "round-trips"]
     # On the disk the project is on: a temporary folder may be memory.
     with tempfile.TemporaryDirectory(prefix="posthaste-bench-", dir=os.environ.get("BENCH_DIR", "/var/tmp")) as scratch:
         folder = Path(scratch)
@@ -258,11 +333,27 @@ def main():
                 continue
             (folder / side).mkdir()
             result["end_to_end"][side] = end_to_end(side, arguments.messages, folder / side, start(arguments.messages))
+        if "signed" in wanted:
+            for side, start in (("posthaste", start_posthaste), ("postfix", start_postfix)):
+                why_not = postfix.why_not() if side == "postfix" else None
+                if side == "postfix" and not shutil.which("opendkim"):
+                    why_not = "opendkim is not installed (make bench, as root)"
+                if why_not:
+                    result["not_measured"].append(f"signed by opendkim: {why_not}")
+                    continue
+                if not is_signed(folder / f"{side}-proof", start(1, signed=True)):
+                    sys.exit(f"{side}: what leaves is not signed")
+                (folder / f"{side}-signed").mkdir()
+                result["signed"][side] = end_to_end(f"{side}_signed", arguments.messages, folder / f"{side}-signed",
+                                                    start(arguments.messages, signed=True))
+        for part in ("end_to_end", "signed"):
+            ours, theirs = (result[part].get(side) for side in ("posthaste", "postfix"))
+            if ours and theirs:
+                result[part]["ratio"] = {
+                    "messages_per_s": round(ours["messages_per_s"] / theirs["messages_per_s"], 2),
+                    "cpu": round(theirs["cpu_s_per_1000"] / max(ours["cpu_s_per_1000"], 0.001), 1)}
         ours, theirs = (result["end_to_end"].get(side) for side in ("posthaste", "postfix"))
         if ours and theirs:
-            result["end_to_end"]["ratio"] = {
-                "messages_per_s": round(ours["messages_per_s"] / theirs["messages_per_s"], 2),
-                "cpu": round(theirs["cpu_s_per_1000"] / max(ours["cpu_s_per_1000"], 0.001), 1)}
             result["others_cpu_s"] = round(ours["others_cpu_s"] + theirs["others_cpu_s"], 2)
         if "hop" in wanted:
             result["hop"] = hop(program, arguments.messages)

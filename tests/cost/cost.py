@@ -144,6 +144,7 @@ def idle(prices):
         "NAT gateway and its address": hours * (net["nat_hour"] + net["public_ipv4_hour"]),
         "metrics, alarms, dashboard": standing["metrics"] * watch["metric_month"]
         + standing["alarms"] * watch["alarm_month"] + standing["dashboards"] * watch["dashboard_month"],
+        "the key that seals keys": standing["keys"] * prices["kms"]["key_month"],
         "clock": clock * (prices["lambda"]["request"] + standing["clock_gb_seconds"] * prices["lambda"]["gb_second"]
                           + standing["clock_reads"] * prices["dynamodb"]["read"]),
         "polling of empty queues": standing["queues"] * standing["receives_a_minute"] * 60 * hours * sqs["request"],

@@ -220,7 +220,7 @@ def is_signed(folder, start):
     submit, close = start(receiver, accounts, folder)
     try:
         submit()
-        wait(lambda: receiver.taken, "one message", 30)
+        wait(lambda: receiver.taken, "a message", 30)
     finally:
         close()
         receiver.close()
@@ -341,7 +341,7 @@ def main():
                 if why_not:
                     result["not_measured"].append(f"signed by opendkim: {why_not}")
                     continue
-                if not is_signed(folder / f"{side}-proof", start(1, signed=True)):
+                if not is_signed(folder / f"{side}-proof", start(CLIENTS, signed=True)):
                     sys.exit(f"{side}: what leaves is not signed")
                 (folder / f"{side}-signed").mkdir()
                 result["signed"][side] = end_to_end(f"{side}_signed", arguments.messages, folder / f"{side}-signed",

@@ -20,8 +20,8 @@ pub enum Mode {
     Strict,
 }
 
-/// What the owner asks receivers to do with mail that fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What the owner asks receivers to do with mail that fails, from least to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// Nothing.

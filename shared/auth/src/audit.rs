@@ -1,21 +1,17 @@
 //! What a sender domain publishes, looked at as receivers look at it: each finding says what was seen and which record
 //! mends it.
 
+mod dmarc;
+mod spf;
+
 use std::net::IpAddr;
 
 use posthaste_mail::Domain;
 use serde::{Deserialize, Serialize};
 
-use crate::align::{self, Mode, Policy};
-use crate::dns::{Answer, CheckSpf, Dns, Spf};
+use crate::dns::{Answer, CheckSpf, Dns};
 use crate::key::PublicKey;
-use crate::record::{Wanted, dkim_name, dkim_value, spf};
-use crate::spf::{self as syntax, is_record};
-
-/// Look-ups that a record may cause (RFC 7208 4.6.4); receivers give up past it.
-const SPF_LOOKUPS_MAX: usize = 10;
-/// Records within records that are followed: past it the count is over the limit anyway.
-const SPF_DEPTH_MAX: usize = 12;
+use crate::record::{Wanted, dkim_name, dkim_value};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -164,9 +160,9 @@ impl Findings {
 /// Looks at everything a domain publishes about its mail.
 pub async fn audit(dns: &dyn Dns, check: &dyn CheckSpf, subject: &Subject<'_>) -> Audit {
     let mut findings = Findings(Vec::new());
-    spf_of(dns, check, subject, &mut findings).await;
+    spf::look(dns, check, subject, &mut findings).await;
     dkim(dns, subject, &mut findings).await;
-    dmarc(dns, subject, &mut findings).await;
+    dmarc::look(dns, subject, &mut findings).await;
     return_path(dns, subject, &mut findings).await;
     ptr(dns, subject.egress, &mut findings).await;
     text(dns, subject, &mut findings).await;
@@ -176,124 +172,6 @@ pub async fn audit(dns: &dyn Dns, check: &dyn CheckSpf, subject: &Subject<'_>) -
 fn zone_line(name: &str, kind: &'static str, value: String) -> Option<String> {
     let record = crate::record::Record { name: name.to_owned(), kind, value, purpose: "", required: false };
     Some(record.zone_line())
-}
-
-async fn spf_of(dns: &dyn Dns, check: &dyn CheckSpf, subject: &Subject<'_>, findings: &mut Findings) {
-    let envelope = subject.return_path.unwrap_or(subject.domain).to_string();
-    let ips: Vec<IpAddr> = subject.egress.iter().map(|egress| egress.ip).collect();
-    let mend = || zone_line(&envelope, "TXT", spf(&ips));
-    let records = match dns.txt(&envelope).await {
-        Answer::Failed(why) => {
-            return findings.add(
-                Check::Spf,
-                Severity::Unknown,
-                format!("{envelope} could not be looked up: {why}"),
-                None,
-            );
-        }
-        answer => answer.found().iter().filter(|text| is_record(text)).cloned().collect::<Vec<_>>(),
-    };
-    match records.as_slice() {
-        [] => findings.add(Check::Spf, Severity::Error, format!("{envelope} has no SPF record"), mend()),
-        [record] => one_spf(dns, check, subject, (&envelope, record), findings).await,
-        several => findings.add(
-            Check::Spf,
-            Severity::Error,
-            format!(
-                "{envelope} has {} SPF records: receivers take that for none (RFC 7208 4.5)",
-                several.len()
-            ),
-            Some(format!("leave one of them: {}", several.join(" | "))),
-        ),
-    }
-}
-
-async fn one_spf(
-    dns: &dyn Dns,
-    check: &dyn CheckSpf,
-    subject: &Subject<'_>,
-    (envelope, record): (&str, &str),
-    findings: &mut Findings,
-) {
-    if let Err(wrong) = syntax::check(record) {
-        let seen = format!("{envelope} has {wrong}: receivers take the record for none (RFC 7208 4.6)");
-        findings.add(Check::Spf, Severity::Error, seen, Some(format!("mend the term: {record}")));
-    }
-    let lookups = lookups_of(dns, record).await;
-    if lookups > SPF_LOOKUPS_MAX {
-        findings.add(
-            Check::Spf,
-            Severity::Error,
-            format!(
-                "{envelope} causes {lookups} look-ups, at most {SPF_LOOKUPS_MAX} are made (RFC 7208 4.6.4)"
-            ),
-            Some("replace some `include` by the addresses they stand for".to_owned()),
-        );
-    } else if lookups == SPF_LOOKUPS_MAX {
-        findings.add(
-            Check::Spf,
-            Severity::Note,
-            format!("{envelope} causes {lookups} look-ups: one more is too many"),
-            None,
-        );
-    }
-    if record.to_ascii_lowercase().contains("+all") {
-        findings.add(
-            Check::Spf,
-            Severity::Error,
-            format!("{envelope} lets everybody send (`+all`)"),
-            Some(format!("end it with -all: {}", record.replace("+all", "-all"))),
-        );
-    }
-    let words: Vec<&str> = record.split_ascii_whitespace().collect();
-    for Egress { ip, hostname } in subject.egress {
-        let verdict = check.spf(*ip, envelope, hostname).await;
-        let (severity, mend) = match verdict {
-            Spf::Pass => (Severity::Ok, None),
-            Spf::TempError => (Severity::Unknown, None),
-            Spf::PermError => (Severity::Error, Some(format!("the record cannot be evaluated: {record}"))),
-            Spf::Neutral | Spf::SoftFail | Spf::Fail | Spf::None => {
-                let mechanism = if ip.is_ipv4() { format!("ip4:{ip}") } else { format!("ip6:{ip}") };
-                let mut with: Vec<&str> = words.clone();
-                with.insert(1.min(with.len()), &mechanism);
-                (Severity::Error, zone_line(envelope, "TXT", with.join(" ")))
-            }
-        };
-        findings.add(Check::Spf, severity, format!("{ip} for {envelope}: {}", verdict.as_str()), mend);
-    }
-    if subject.egress.is_empty() {
-        findings.add(
-            Check::Spf,
-            Severity::Note,
-            format!("{envelope}: {record}; our addresses are not known here"),
-            None,
-        );
-    }
-}
-
-/// Look-ups that a record causes, those of records it includes too; stops counting well past the limit.
-async fn lookups_of(dns: &dyn Dns, record: &str) -> usize {
-    let (mut count, mut open, mut seen) = (0, vec![record.to_owned()], 0);
-    while let Some(record) = open.pop() {
-        seen += 1;
-        if seen > SPF_DEPTH_MAX {
-            break;
-        }
-        for word in record.split_ascii_whitespace().skip(1) {
-            let word = word.trim_start_matches(['+', '-', '~', '?']).to_ascii_lowercase();
-            let (name, target) = word.split_once([':', '=']).unwrap_or((&word, ""));
-            let name = name.split('/').next().unwrap_or(name);
-            if !matches!(name, "include" | "redirect" | "a" | "mx" | "ptr" | "exists") {
-                continue;
-            }
-            count += 1;
-            // What a macro comes to depends on the message.
-            if matches!(name, "include" | "redirect") && !target.contains('%') {
-                open.extend(dns.txt(target).await.found().iter().filter(|text| is_record(text)).cloned());
-            }
-        }
-    }
-    count
 }
 
 async fn dkim(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
@@ -352,59 +230,6 @@ pub fn has_key(text: &str, key: &PublicKey) -> bool {
     let kind = text.split(';').filter_map(|tag| tag.split_once('=')).find(|(name, _)| name.trim() == "k");
     let algorithm = kind.map_or("rsa", |(_, value)| value.trim());
     algorithm == key.algorithm.as_str() && published(text).as_deref() == Some(&key.base64)
-}
-
-async fn dmarc(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {
-    let from = subject.domain.to_string();
-    let walk = align::walk(dns, &from).await;
-    for (name, why) in &walk.wrong {
-        findings.add(Check::Dmarc, Severity::Error, format!("_dmarc.{name}: {why}"), None);
-    }
-    if let Some(why) = &walk.failed {
-        findings.add(Check::Dmarc, Severity::Unknown, format!("could not be looked up: {why}"), None);
-    }
-    let Some((at, record)) = walk.policy(&from) else {
-        if walk.failed.is_some() {
-            return;
-        }
-        let mend =
-            zone_line(&format!("_dmarc.{from}"), "TXT", format!("v=DMARC1; p=none; rua=mailto:dmarc@{from}"));
-        return findings.add(
-            Check::Dmarc,
-            Severity::Error,
-            format!("{from} has no policy: bulk mail is refused without one"),
-            mend,
-        );
-    };
-    let policy = if *at == from { record.policy } else { record.subdomains.unwrap_or(record.policy) };
-    let word = match policy {
-        Policy::None => "none",
-        Policy::Quarantine => "quarantine",
-        Policy::Reject => "reject",
-    };
-    findings.add(Check::Dmarc, Severity::Ok, format!("_dmarc.{at}: p={word}"), None);
-    if policy == Policy::None {
-        let seen = "p=none: anybody may send as this domain";
-        let mend = Some("when reports are clean, raise it to p=quarantine, then p=reject".to_owned());
-        findings.add(Check::Dmarc, Severity::Note, seen, mend);
-    }
-    if record.rua.is_empty() {
-        let mend = Some(format!("add rua=mailto:dmarc@{from} to _dmarc.{at}"));
-        findings.add(Check::Dmarc, Severity::Note, "no `rua`: nobody tells who sends as this domain", mend);
-    }
-    if let Some(envelope) = subject.return_path {
-        let other = align::walk(dns, &envelope.to_string()).await;
-        let organizations = (walk.organizational.as_str(), other.organizational.as_str());
-        if !align::is_aligned(&from, &envelope.to_string(), record.spf, organizations) {
-            let strict = if record.spf == Mode::Strict { " (aspf=s)" } else { "" };
-            findings.add(
-                Check::Dmarc,
-                Severity::Note,
-                format!("SPF of {envelope} is not aligned with {from}{strict}: DKIM alone has to pass"),
-                Some(format!("take a return path domain below {}", walk.organizational)),
-            );
-        }
-    }
 }
 
 async fn return_path(dns: &dyn Dns, subject: &Subject<'_>, findings: &mut Findings) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::*;
+use crate::dns::Spf;
 use crate::key::Algorithm;
 
 /// A zone: `NAME TXT text`, `NAME MX host`, `NAME A ip`, `ip PTR name`, `NAME FAIL`.
@@ -233,11 +234,42 @@ async fn look_ups_are_counted_through_what_is_included() {
             ],
             Spf::Pass,
         );
-        assert_eq!(lookups_of(&zone, record).await, expected, "{record}");
+        assert_eq!(spf::lookups_of(&zone, record).await, expected, "{record}");
     };
     check("v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 -all", 0).await;
     check("v=spf1 a mx/24 a:x.example/28 -all", 3).await;
     check("v=spf1 include:a.example ~all", 6).await;
     check("v=spf1 redirect=a.example", 6).await;
     check("v=spf1 include:%{d}.example include:missing.example -all", 2).await;
+}
+
+#[tokio::test]
+async fn what_differs_from_the_organization_is_told() {
+    let check = async |domain: &str, lines: &[&str], expected: &[&str]| {
+        let zone = Zone::new(lines, Spf::Pass);
+        let domain = Domain::parse(domain).unwrap();
+        let subject = Subject { domain: &domain, selectors: Vec::new(), return_path: None, egress: &[] };
+        let found = audit(&zone, &zone, &subject).await.findings.into_iter();
+        let found = found.filter(|f| f.check == Check::Dmarc && f.severity != Severity::Ok);
+        let found: Vec<String> = found.map(|f| format!("{} {}", f.severity.as_str(), f.seen)).collect();
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (seen, expected) in found.iter().zip(expected) {
+            assert!(seen.starts_with(expected), "{seen}");
+        }
+    };
+    let above = "_dmarc.acme.example TXT v=DMARC1; p=reject; adkim=s; rua=mailto:d@acme.example";
+    let own =
+        |text: &str| format!("_dmarc.news.acme.example TXT v=DMARC1; {text}; rua=mailto:d@acme.example");
+    check("news.acme.example", &[above], &[]).await;
+    check("news.acme.example", &[above, &own("p=reject; adkim=s")], &[]).await;
+    check(
+        "news.acme.example",
+        &[above, &own("p=quarantine")],
+        &["warning _dmarc.news.acme.example asks for p=quarantine, less", "note adkim of"],
+    )
+    .await;
+    let lax = above.replace("p=reject", "p=reject; sp=none");
+    check("news.acme.example", &[&lax, &own("p=quarantine; adkim=s")], &[]).await;
+    check("acme.example", &[&lax], &["note _dmarc.acme.example: sp=none asks for less"]).await;
+    check("news.acme.example", &[&lax], &["note p=none", "note _dmarc.acme.example: sp=none"]).await;
 }

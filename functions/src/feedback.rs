@@ -151,6 +151,7 @@ fn arrived(got: &Got) -> Arrived<'_> {
         mail_from: said("mail-from").and_then(|text| ReversePath::parse(text.trim()).ok()),
         rcpt_to: rcpt_to.filter_map(|text| Address::parse(text).ok()).collect(),
         token: None,
+        by: None,
         raw: &got.octets,
     }
 }

@@ -77,6 +77,7 @@ impl Receiver {
                 mail_from: Some(report.mail_from),
                 rcpt_to: vec![report.rcpt_to],
                 token: report.token,
+                by: None,
                 raw: &report.raw,
             };
             if let Err(error) = feedback::take_in(ambient, stores, &arrived).await {

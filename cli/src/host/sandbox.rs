@@ -60,6 +60,7 @@ pub(super) async fn take_in(ambient: Ambient, stores: Stores, mut reports: Repor
                 mail_from: Some(report.mail_from),
                 rcpt_to: vec![report.rcpt_to],
                 token: report.token,
+                by: None,
                 raw: &report.raw,
             };
             for wait in SETTLES_WITHIN {

@@ -19,9 +19,10 @@ const RCPT_MAX: usize = 100;
 
 /// `POST /v1/feedback?rcpt_to=…&mail_from=…`
 pub(crate) async fn take(mut ask: Ask) -> Answer {
-    if !ask.caller.may(Scope::Operator) {
-        ask.need(Scope::Send)?;
-    }
+    let by = match ask.caller.may(Scope::Operator) {
+        true => None,
+        false => Some(ask.need(Scope::Send)?.clone()),
+    };
     let (mut given, mut senders) = (Vec::new(), Vec::new());
     for (name, value) in ask.query()?.into_pairs() {
         match name.as_str() {
@@ -52,7 +53,7 @@ pub(crate) async fn take(mut ask: Ask) -> Answer {
     if body.bytes.is_empty() {
         return Err(Problem::field("", "the body is empty: a report is a message"));
     }
-    let arrived = Arrived { mail_from, rcpt_to, token: None, raw: &body.bytes };
+    let arrived = Arrived { mail_from, rcpt_to, token: None, by, raw: &body.bytes };
     let taken = take_in(&ask.app.ambient, &ask.app.stores, &arrived).await?;
     json(StatusCode::OK, &taken)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use posthaste_feedback::{Complaint, DeliveryAction, Dsn, Failure, Report};
-use posthaste_mail::{Address, Domain, MessageId, Reply, ReversePath, Stage, Timestamp};
+use posthaste_mail::{Address, Domain, MessageId, Reply, ReversePath, Stage, Tenant, Timestamp};
 use posthaste_policy::retry::Position;
 use posthaste_policy::verdict::Class;
 use posthaste_policy::{Action, RuleName, Verdict};
@@ -44,6 +44,8 @@ pub struct Arrived<'a> {
     pub rcpt_to: Vec<Address>,
     /// The token of the delivery it is about, where whoever hands it in knows that by itself: the sandbox does.
     pub token: Option<String>,
+    /// The tenant who hands it in; none: whoever runs this. A tenant reports on no other's domains.
+    pub by: Option<Tenant>,
     /// The message.
     pub raw: &'a [u8],
 }
@@ -160,7 +162,7 @@ async fn periodic(
         Err(_) => return Ok(Err("a report over a period that cannot be read".to_owned())),
     };
     let domain = summary.domain.clone();
-    Ok(match take_report(ambient, stores, summary).await? {
+    Ok(match take_report(ambient, stores, summary, arrived.by.as_ref()).await? {
         Some(DomainReport { identity, id, .. }) => Ok(Taken::Reported { domain: identity, id }),
         None => Err(format!("a report over a period on {domain}, which nobody here has proved")),
     })

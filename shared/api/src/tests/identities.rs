@@ -137,3 +137,32 @@ async fn a_registration_alone_blocks_nobody_and_shows_no_key() {
         assert_eq!((refused.status, &refused.json()["field"]), (422, &json!(field)), "{body}");
     }
 }
+
+#[tokio::test]
+async fn nobody_reports_on_anothers_domain() {
+    let bench = keyed(Policy::sandbox());
+    proved(&bench).await;
+    let (owner, other) = (bench.key(Some("owner"), &EVERY).await, bench.key(Some("other"), &EVERY).await);
+    let operator = bench.key(None, &[Scope::Operator]).await;
+    let report = |domain: &str| {
+        format!(
+            "From: d@mx.example\r\nSubject: Report Domain: {domain} Submitter: mx.example\r\nContent-Type: text/xml; \
+             name=\"mx.example!{domain}!1!2.xml\"\r\n\r\n<feedback><report_metadata><org_name>mx.example</org_name>\
+             <report_id>1</report_id><date_range><begin>1</begin><end>2</end></date_range></report_metadata>\
+             <policy_published><domain>{domain}</domain><p>none</p></policy_published></feedback>"
+        )
+    };
+    let take = async |key: &str, domain: &str| {
+        let headers = [("authorization", key), ("content-type", "message/rfc822")];
+        let answered = bench.ask("POST", "/v1/feedback", &headers, Body::from(report(domain))).await;
+        (answered.json()["outcome"].clone(), answered.json()["why"].clone())
+    };
+    let (theirs, nobodys) = (take(&other, "theirs.example").await, take(&other, "nobodys.example").await);
+    assert_eq!(theirs.0, "kept");
+    // It does not even say that the domain is somebody's.
+    let word = |why: &Value| why.as_str().unwrap().replace("nobodys", "theirs");
+    assert_eq!(word(&theirs.1), word(&nobodys.1));
+    assert_eq!(take(&other, "mine.example").await.0, "reported");
+    assert_eq!(take(&owner, "news.theirs.example").await.0, "reported");
+    assert_eq!(take(&operator, "theirs.example").await.0, "reported");
+}

@@ -35,11 +35,13 @@ pub struct DomainReport {
     pub summary: Summary,
 }
 
-/// Keeps a report for the tenant whose domain it is about, and counts it; none: it is about nobody's.
+/// Keeps a report for the tenant whose domain it is about, and counts it; none: it is about nobody's, or not about one of
+/// `only`.
 pub async fn take_report(
     ambient: &Ambient,
     stores: &Stores,
     summary: Summary,
+    only: Option<&Tenant>,
 ) -> Result<Option<DomainReport>, StoreError> {
     let labels: Vec<&str> = summary.domain.as_str().split('.').collect();
     let names: Vec<Domain> = (0..labels.len().clamp(1, PARENTS_MAX))
@@ -51,6 +53,9 @@ pub async fn take_report(
     else {
         return Ok(None);
     };
+    if only.is_some_and(|only| *only != tenant) {
+        return Ok(None);
+    }
     let named = format!("{} {} {} {}", summary.submitter, summary.report_id, summary.begin.0, summary.end.0);
     let digest = Sha256::digest(named.as_bytes());
     let id = digest[..16].iter().map(|octet| format!("{octet:02x}")).collect();

@@ -6,14 +6,14 @@ import random
 import threading
 import time
 
-from harness.api import Api
+from harness.api import Api, attempts
 from harness.wait import until
 
 SUBMISSIONS = 500
 THREADS = 8
 KILLS = 3
-# The window is from the final dot's line to our settlement, which a disk under load makes long.
-WINDOW_S = 1.0
+# The window is from the final dot's line to our settlement, which a disk under load makes long: a second was seen.
+WINDOW_S = 3.0
 # What was on the wire at the kill is read by the receiver a little later.
 LATE_S = 0.5
 
@@ -68,7 +68,9 @@ def test_every_202_is_delivered_whatever_is_killed(world, tell):
 
     until(lambda: len(numbers()) == SUBMISSIONS, lambda: f"all delivered; {len(numbers())} are", 90)
     for id in accepted.values():
-        server.api.follow(id, "delivered")
+        # Whatever came twice was written down once: the other was lost in the window.
+        told = [a["action"] for a in attempts(server.api.follow(id, "delivered"))]
+        assert told.count("deliver") == 1, told
     copies = {s: c for s, c in numbers().items() if c > 1}
     for subject in copies:
         # Every copy but the last was lost to a kill that came after its dot, before it was written down.

@@ -183,5 +183,10 @@ pub async fn fresh() -> Option<Subject> {
     // The first of all tests in this process does; nothing here is encrypted.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let putter = Arc::new(AtUrl(reqwest::Client::new()));
-    Some(Subject { stores: aws.stores(), queue: Arc::new(queue), deliveries: Deliveries::Once, putter })
+    // Where answers are lost a job is sent again.
+    let deliveries = match std::env::var_os("POSTHASTE_TEST_SPOILED") {
+        Some(_) => Deliveries::AtLeastOnce,
+        None => Deliveries::Once,
+    };
+    Some(Subject { stores: aws.stores(), queue: Arc::new(queue), deliveries, putter })
 }

@@ -27,7 +27,7 @@ pub(super) fn weighed(
 fn offered(policy: &Policy, one: &Acceptance) -> Result<Option<Warning>, Refusal> {
     let demand = policy.bulk.list_unsubscribe;
     let facts = &one.row.facts;
-    if demand == OnMissing::Ignore || facts.lane != Lane::Bulk || facts.realm == Realm::Sandbox {
+    if demand == OnMissing::Ignore || facts.lane != Lane::Bulk {
         return Ok(None);
     }
     let what = match unsubscribe_offer(&one.message) {
@@ -39,10 +39,9 @@ fn offered(policy: &Policy, one: &Acceptance) -> Result<Option<Warning>, Refusal
         "{what}: `\"unsubscribe\": true` writes both fields, or write List-Unsubscribe with an https address and \
          List-Unsubscribe-Post yourself"
     );
-    match demand {
-        OnMissing::Refuse => {
-            Err(FieldError::new(FIELD, format!("{detail} (`bulk.list_unsubscribe`)")).into())
-        }
-        OnMissing::Ignore | OnMissing::Tell => Ok(Some(Warning { field: FIELD, detail })),
+    // What stays in the sandbox bothers nobody; who tries it there is told all the same.
+    if demand == OnMissing::Refuse && facts.realm == Realm::World {
+        return Err(FieldError::new(FIELD, format!("{detail} (`bulk.list_unsubscribe`)")).into());
     }
+    Ok(Some(Warning { field: FIELD, detail }))
 }

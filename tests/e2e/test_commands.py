@@ -192,3 +192,10 @@ def test_demo_ends_as_announced(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     for told in ("delivered", "deferred", "bounced", "suppressed", "throttled", "expired"):
         assert told in done.stdout, told
+
+
+def test_send_tells_what_receivers_may_mind(sandbox):
+    letter = ["send", "--from", "a@acme.example", "--to", "success@x.example", "--text", "hi", "--api", sandbox.url]
+    told = run(*letter, "--lane", "bulk")
+    assert told.returncode == 0 and "warning: headers.List-Unsubscribe" in told.stderr, told.stderr
+    assert run(*letter).stderr == ""

@@ -13,7 +13,7 @@ use super::select::{Tag, tag, text};
 use super::trace;
 use crate::client::view::Message;
 use crate::client::{Api, ApiArgs, Body, segment};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, say};
 use crate::screen::style::{self, paint};
 use crate::screen::{Form, Output, clean, print_json, timeline};
 
@@ -100,6 +100,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let form = args.output.form();
     let accepted = submit(&api, &args).await?;
     let id = text(&accepted, "id").to_owned();
+    for warning in accepted["warnings"].as_array().into_iter().flatten() {
+        say(&format!("warning: {}: {}", clean(text(warning, "field")), clean(text(warning, "detail"))));
+    }
     if !args.wait {
         match form {
             Form::Json => print_json(&accepted)?,

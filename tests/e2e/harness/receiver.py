@@ -340,8 +340,9 @@ class _Wire:
                 self.buffer = got[at + len(end):]
                 return got[2: at + 2] if at else b""
             if drop_after is not None and len(got) - 2 >= drop_after:
-                # An abrupt end, as of a crashed peer.
+                # An abrupt end, as of a crashed peer, at once: one that drains first may see the dot after all.
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                self.sock.close()
                 raise _Closed
             scanned = len(got)
             more = self.sock.recv(262144)

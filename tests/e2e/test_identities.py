@@ -104,6 +104,9 @@ def test_alignment_is_by_dkim_or_by_spf_strict_or_relaxed(world):
         if not may:
             assert "DMARC" in str(answer.problem), answer.problem
     until(lambda: len(host.taken) == sum(row[-1] for row in table), "what may be sent arrives")
+    # Another return path: what was seen of the one before says nothing of it.
+    api.put("/v1/identities/align3.example", {"return_path": "bounces.elsewhere.example"}).expect(200)
+    api.submit("ann@example.net", **{"from": "a@news.align3.example"}).expect(422)
 
 
 def test_keys_are_rotated_without_an_unsigned_message(world):

@@ -35,8 +35,10 @@ pub(super) async fn clock(ambient: Ambient, stores: Stores, mut stop: Stop) {
 /// Looks at what proved domains publish, as often as the policy says.
 pub(super) async fn watch(ambient: Ambient, stores: Stores, mut stop: Stop) {
     /// Between two looks whether it is time.
+    const LOOK_MIN: Duration = Duration::from_secs(1);
     const LOOK_MAX: Duration = Duration::from_secs(60);
-    while rest(ambient.policy.get().auth.audit_every.min(LOOK_MAX), &mut stop).await == Rested::GoOn {
+    let pause = || ambient.policy.get().auth.audit_every.clamp(LOOK_MIN, LOOK_MAX);
+    while rest(pause(), &mut stop).await == Rested::GoOn {
         let dns = match name_servers(&ambient.policy.get()) {
             Ok(dns) => dns,
             Err(error) => {
@@ -44,7 +46,12 @@ pub(super) async fn watch(ambient: Ambient, stores: Stores, mut stop: Stop) {
                 continue;
             }
         };
-        match round(&ambient, &stores, &dns).await {
+        // Name servers that are silent keep nobody from stopping: the next process goes on.
+        let done = tokio::select! {
+            () = stop.asked() => return,
+            done = round(&ambient, &stores, &dns) => done,
+        };
+        match done {
             Ok(done) if done.looked_at > 0 => tracing::info!(
                 domains = done.looked_at,
                 wrong = done.wrong,

@@ -1,6 +1,9 @@
-//! What comes back about mail that was sent: bounces after acceptance, complaints, and what receivers report over a period. A report acts only where a token
-//! of ours shows which delivery it is about ([`return_path`]); its words alone are anybody's. What does not act is kept
-//! with the reason, so that somebody can look at it.
+//! What comes back about mail that was sent: bounces after acceptance, complaints, and what receivers report over a
+//! period, which is only counted (`periodic`). A report acts only where a token of ours shows which delivery it is about
+//! ([`return_path`]); its words alone are anybody's. What does not act is kept with the reason, so that somebody can look
+//! at it.
+
+mod periodic;
 
 use std::time::Duration;
 
@@ -18,7 +21,6 @@ use crate::deliver::history::weigh;
 use crate::deliver::notify::notify;
 use crate::deliver::return_path::{self, Found};
 use crate::effect::{Effect, EventKind, Evidence, Reason, Suppression};
-use crate::identity::{DomainReport, take_report};
 use crate::machine::{Certainty, Told, bounced_late, by_recipient, follow, report_name, told_of};
 use crate::meter::{Happened, Tale};
 use crate::row::{Recipient, Row};
@@ -139,32 +141,9 @@ async fn do_it(
     Ok(match report {
         Report::Dsn(dsn) => bounce(ambient, stores, arrived, dsn).await?,
         Report::Complaint(complaint) => complain(ambient, stores, arrived, complaint).await?,
-        Report::Dmarc(_) | Report::TlsRpt(_) => periodic(ambient, stores, arrived).await?,
+        Report::Dmarc(_) | Report::TlsRpt(_) => periodic::count(ambient, stores, arrived).await?,
         Report::AutoReply => Err("an automatic answer".to_owned()),
         Report::Other => Err("no report".to_owned()),
-    })
-}
-
-/// Sums a report over a period up, for the tenant whose domain it is about.
-async fn periodic(
-    ambient: &Ambient,
-    stores: &Stores,
-    arrived: &Arrived<'_>,
-) -> Result<Result<Taken, String>, StoreError> {
-    let Some(attached) = posthaste_feedback::attachment(arrived.raw) else {
-        return Ok(Err("a report over a period without the report".to_owned()));
-    };
-    // It may be eight megabytes of XML.
-    let read = tokio::task::spawn_blocking(move || posthaste_auth::reports::read(&attached)).await;
-    let summary = match read {
-        Ok(Ok(summary)) => summary,
-        Ok(Err(why)) => return Ok(Err(format!("a report over a period that cannot be read: {why}"))),
-        Err(_) => return Ok(Err("a report over a period that cannot be read".to_owned())),
-    };
-    let domain = summary.domain.clone();
-    Ok(match take_report(ambient, stores, summary, arrived.by.as_ref()).await? {
-        Some(DomainReport { identity, id, .. }) => Ok(Taken::Reported { domain: identity, id }),
-        None => Err(format!("a report over a period on {domain}, which nobody here has proved")),
     })
 }
 

@@ -5,6 +5,8 @@
 //! The step is the unit, so that SQLite can make it one transaction and AWS an ordered sequence that may stop
 //! after any of its writes: the row first, then each effect. Whoever drives a step does it again until it is whole.
 
+mod hold;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,6 +23,8 @@ use crate::identity::{Identities, Sealer, Signers, Watches};
 use crate::pacer::Pacer;
 use crate::row::{Job, Realm, Row, RowKey};
 use crate::upload::{UploadOffer, UploadReceived, UploadWay};
+
+pub use hold::{Hold, HoldAction, HoldOn, Sweep};
 
 /// Why a store did not do what it was asked. Never the fault of what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -305,82 +309,6 @@ pub trait Controls: Send + Sync {
     async fn remove_hold(&self, id: &str) -> Result<Option<Hold>, StoreError>;
     /// A secret of this installation, made from `fresh` when it is asked for the first time.
     async fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
-}
-
-/// A hold: what it matches and was accepted until then is not tried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Hold {
-    /// Its id.
-    pub id: String,
-    /// Whose mail; none: everybody's.
-    pub tenant: Option<Tenant>,
-    /// What it matches.
-    #[serde(flatten)]
-    pub what: HoldOn,
-    /// What was accepted later is free.
-    pub until: Timestamp,
-    /// What becomes of what it matches.
-    #[serde(default)]
-    pub action: HoldAction,
-    /// Since when it holds nothing any more; it stays until all that was parked under it is on its way again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub released: Option<Timestamp>,
-    /// Of a recall: how far all messages have been looked through; none: to the end.
-    #[serde(default, skip_serializing_if = "Sweep::is_over")]
-    pub sweep: Sweep,
-}
-
-/// What becomes of mail under a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HoldAction {
-    /// It waits until the hold is released, or it expires.
-    #[default]
-    Hold,
-    /// It is cancelled.
-    Cancel,
-}
-
-/// How far messages have been looked through.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Sweep {
-    /// There is nothing to look for.
-    #[default]
-    Over,
-    /// It has not begun.
-    First,
-    /// To this cursor.
-    After(String),
-}
-
-impl Sweep {
-    fn is_over(&self) -> bool {
-        *self == Self::Over
-    }
-}
-
-impl Hold {
-    /// A hold that parks what it matches.
-    pub fn new(id: String, tenant: Option<Tenant>, what: HoldOn, until: Timestamp) -> Self {
-        Self { id, tenant, what, until, action: HoldAction::Hold, released: None, sweep: Sweep::Over }
-    }
-}
-
-/// What a hold matches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HoldOn {
-    /// One message.
-    Message(MessageId),
-    /// A tag, `name:value`.
-    Tag(String),
-    /// A lane.
-    Lane(posthaste_mail::Lane),
-    /// A recipient domain.
-    Domain(Domain),
-    /// A site.
-    Site(String),
 }
 
 /// Everything a store gives, as the use cases take it.

@@ -104,8 +104,10 @@ pub async fn register(
                 keys: Vec::new(),
             },
         };
-        if let Some(return_path) = &asked.return_path {
+        if let Some(return_path) = asked.return_path.as_ref().filter(|wish| **wish != identity.return_path) {
             identity.return_path.clone_from(return_path);
+            // What was seen of the one before says nothing of this one.
+            identity.spf = None;
         }
         identity.subdomains = asked.subdomains.unwrap_or(identity.subdomains);
         identity.notices = asked.notices.unwrap_or(identity.notices);

@@ -150,13 +150,13 @@ async fn look<D: Dns + CheckSpf>(
     // Told before it is kept: whoever dies in between tells the same again, under the same id.
     let since = before.map_or(Timestamp::default(), |before| before.at);
     let events: Vec<Event> = drifts.into_iter().map(|drift| event(&watched, since, drift)).collect();
-    let count = events.len();
+    let effects = events.iter().map(|event| Effect::Event(Box::new(event.clone()))).collect();
+    stores.ledger.perform(effects).await?;
     for event in &events {
         ambient.note(Happened::Told { event, waited: Duration::ZERO });
     }
-    stores.ledger.perform(events.into_iter().map(|event| Effect::Event(Box::new(event))).collect()).await?;
     stores.watches.keep(&watched).await?;
-    Ok(Some((watched, count)))
+    Ok(Some((watched, events.len())))
 }
 
 /// The identity after its keys have moved on: published ones are used, old ones go, and the next is made when it is time.

@@ -3,6 +3,7 @@
 //! Reading, checking and building are pure ([`ready`]); only [`accept`] touches the store, once for a whole request.
 //! No HTTP here: whoever has a request hands in its octets and what tells it from others.
 
+mod accepted;
 mod authorise;
 mod letter;
 mod lists;
@@ -24,12 +25,13 @@ use posthaste_policy::Policy;
 use sha2::{Digest, Sha256};
 
 use crate::ambient::Ambient;
-use crate::meter::{Happened, Meter};
+use crate::meter::Happened;
 use crate::row::{Content, Facts, HeaderCharset, Promise, Realm, Row, Told};
 use crate::spool;
-use crate::stores::{Acceptance, Accepted, Intake, Stores};
+use crate::stores::{Acceptance, Stores};
 use crate::unsubscribe;
 
+pub use accepted::{AcceptedMessage, Warning};
 pub use raw::RawRequest;
 pub use refusal::{FieldError, Findings, Refusal};
 pub use request::{
@@ -121,36 +123,6 @@ impl Mail {
     }
 }
 
-/// The answer to an accepted submission: the same for the same request, however often it comes.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct AcceptedMessage {
-    /// Its id.
-    pub id: MessageId,
-    /// Recipients, each counted once.
-    pub recipients: usize,
-    /// `queued`, or `scheduled` where it was sent for later.
-    pub status: &'static str,
-    /// What receivers may mind.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
-}
-
-/// What receivers may mind of a message that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Warning {
-    /// Where.
-    pub field: &'static str,
-    /// What, and the way out.
-    pub detail: String,
-}
-
-impl AcceptedMessage {
-    fn of(row: &Row) -> Self {
-        let status = if row.facts.send_at.is_some() { "scheduled" } else { "queued" };
-        Self { id: row.key.message.clone(), recipients: quota::recipients(row), status, warnings: Vec::new() }
-    }
-}
-
 /// Accepts the submissions of one request; one answer each, in order. What is accepted is durable.
 pub async fn accept(
     ambient: &Ambient,
@@ -204,63 +176,7 @@ pub async fn accept(
         }
         return built.into_iter().map(|one| one.and(Err(refusal.clone()))).collect();
     }
-    store(&*ambient.meter, &*stores.intake, built, warnings).await
-}
-
-async fn store(
-    meter: &dyn Meter,
-    intake: &dyn Intake,
-    built: Vec<Result<Acceptance, Refusal>>,
-    warnings: Vec<Option<Warning>>,
-) -> Vec<Result<AcceptedMessage, Refusal>> {
-    let mut answers = Vec::with_capacity(built.len());
-    let mut acceptances = Vec::with_capacity(built.len());
-    let mut lanes = Vec::with_capacity(built.len());
-    for (result, warning) in built.into_iter().zip(warnings) {
-        if result.is_err() {
-            meter.note(Happened::Refused);
-        }
-        answers.push(result.map(|acceptance| {
-            let mut answer = AcceptedMessage::of(&acceptance.row);
-            answer.warnings.extend(warning);
-            lanes.push(acceptance.row.facts.lane);
-            acceptances.push(acceptance);
-            answer
-        }));
-    }
-    if acceptances.is_empty() {
-        return answers;
-    }
-    spool::share(&mut acceptances);
-    let stored = match intake.accept(acceptances).await {
-        Ok(stored) => stored,
-        Err(error) => {
-            tracing::error!(%error, "submissions were not accepted: the store failed");
-            meter.note(Happened::StoreFailed);
-            return answers.into_iter().map(|answer| answer.and(Err(Refusal::Unavailable))).collect();
-        }
-    };
-    let mut stored = stored.into_iter().zip(lanes);
-    answers
-        .into_iter()
-        .map(|answer| {
-            let answer = answer?;
-            match stored.next() {
-                Some((Accepted::New, lane)) => {
-                    meter.note(Happened::Accepted { lane, recipients: answer.recipients });
-                    Ok(answer)
-                }
-                Some((Accepted::Same(row), _)) => {
-                    Ok(AcceptedMessage { warnings: answer.warnings, ..AcceptedMessage::of(&row) })
-                }
-                Some((Accepted::Conflict, _)) => {
-                    meter.note(Happened::Refused);
-                    Err(Refusal::Conflict)
-                }
-                None => Err(Refusal::Unavailable),
-            }
-        })
-        .collect()
+    accepted::store(&*ambient.meter, &*stores.intake, built, warnings).await
 }
 
 /// What a submission is given before it is read.

@@ -10,7 +10,7 @@ use super::*;
 use crate::machine::DELAY_MAX;
 use crate::meter::Unmetered;
 use crate::row::State;
-use crate::stores::{Intake, StoreError};
+use crate::stores::{Accepted, Intake, StoreError};
 
 fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-23T12:00:00Z").unwrap()
@@ -456,7 +456,7 @@ async fn keys_find_the_same_message_and_answers_keep_their_order() {
         vec![one("k", 0, b"1", "a@b.example"), one("k", 1, b"1", "nobody"), one("k", 2, b"1", "c@d.example")];
     let store_all = async |store: &Remembers, built: Vec<Result<Acceptance, Refusal>>| {
         let warnings = vec![None; built.len()];
-        super::store(&Unmetered, store, built, warnings).await
+        super::accepted::store(&Unmetered, store, built, warnings).await
     };
     let first = store_all(&store, batch.clone()).await;
     assert_eq!(first.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
